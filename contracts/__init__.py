@@ -1,0 +1,1 @@
+"""What crosses a process boundary: envelope, topics, events, commands, Redis keys. Imports nothing of ours."""

@@ -1,0 +1,107 @@
+"""Who is asking: access tokens (JWT, HS256 only) and the dependencies that demand one."""
+
+import datetime as dt
+import enum
+from dataclasses import dataclass
+from typing import Annotated, Final, cast
+
+import jwt
+from fastapi import Depends, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
+
+from kit.errors import Forbidden, Unauthorized
+from kit.ids import new_id
+from kit.settings import Settings
+
+ALGORITHM: Final = "HS256"
+TOKEN_TYPE: Final = "access"
+
+
+class Role(enum.StrEnum):
+    """What a user may do."""
+
+    CUSTOMER = "customer"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A signed-in user."""
+
+    user_id: str
+    role: Role
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the admin's routes are open."""
+        return self.role is Role.ADMIN
+
+
+def issue_access_token(settings: Settings, principal: Principal, now: dt.datetime) -> str:
+    """A signed access token that lasts ``access_token_seconds``."""
+    claims = {
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        "sub": principal.user_id,
+        "role": principal.role.value,
+        "typ": TOKEN_TYPE,
+        "jti": new_id(),
+        "iat": now,
+        "nbf": now,
+        "exp": now + dt.timedelta(seconds=settings.access_token_seconds),
+    }
+    return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm=ALGORITHM)
+
+
+def verify_access_token(settings: Settings, token: str) -> Principal:
+    """The principal of a token.
+
+    Raises:
+        Unauthorized: if it is expired, for someone else, of another type, or not ours.
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            settings.jwt_secret.get_secret_value(),
+            algorithms=[ALGORITHM],
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+            options={"require": ["exp", "iat", "sub", "aud", "iss"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise Unauthorized("The access token has expired; use the refresh token to get a new one.") from None
+    except jwt.InvalidTokenError:
+        raise Unauthorized("The access token is not valid; sign in to get one.") from None
+    role = claims.get("role")
+    if claims.get("typ") != TOKEN_TYPE or role not in set(Role):
+        raise Unauthorized("This is not an access token; sign in to get one.")
+    return Principal(user_id=claims["sub"], role=Role(role))
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT", description="Access token from login.")
+
+
+def _settings(connection: HTTPConnection) -> Settings:
+    return cast(Settings, connection.state.resources.settings)
+
+
+async def _authenticated(
+    connection: HTTPConnection, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Principal:
+    if credentials is None:
+        raise Unauthorized("Send an access token: `Authorization: Bearer …`.")
+    return verify_access_token(_settings(connection), credentials.credentials)
+
+
+async def _administrating(principal: Annotated[Principal, Depends(_authenticated)]) -> Principal:
+    if not principal.is_admin:
+        raise Forbidden("Only admins may do this.")
+    return principal
+
+
+CurrentUser = Annotated[Principal, Security(_authenticated, scopes=[Role.CUSTOMER.value])]
+"""Anyone who is signed in. OpenAPI shows the role as the scheme's scope."""
+
+CurrentAdmin = Annotated[Principal, Security(_administrating, scopes=[Role.ADMIN.value])]
+"""Admins only."""

@@ -1,0 +1,43 @@
+"""What a process holds open, from its start to its end."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from kit import db
+from kit import redis as kit_redis
+from kit.clock import Clock, SystemClock
+from kit.db import Database
+from kit.kafka import EventProducer
+from kit.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Connections and the clock; all connect on first use, so a server that is away delays nothing but itself."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    producer: EventProducer
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, producer_timeout: float = 10.0) -> AsyncIterator[Resources]:
+    """Opens a process's resources and closes them afterwards."""
+    resources = Resources(
+        settings=settings,
+        database=db.from_settings(settings),
+        redis=kit_redis.connect(settings),
+        producer=EventProducer(settings, timeout=producer_timeout),
+        clock=SystemClock(),
+    )
+    try:
+        yield resources
+    finally:
+        await resources.producer.stop()
+        await resources.redis.aclose()
+        await resources.database.close()

@@ -1,0 +1,97 @@
+"""Logs, metrics and the trace of one request through every process."""
+
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+_correlation: ContextVar[str] = ContextVar("correlation_id", default="")
+_traceparent: ContextVar[str] = ContextVar("traceparent", default="")
+_TRACEPARENT: Final = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_CORRELATION: Final = re.compile(r"^[A-Za-z0-9._\-]{1,128}$")
+
+HTTP_SECONDS = Histogram(
+    "surge_http_request_seconds",
+    "Time from a request's first byte to its answer's last.",
+    ["method", "route", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+MESSAGES = Counter("surge_messages_total", "Messages that a consumer has finished.", ["group", "type", "outcome"])
+BATCH_SECONDS = Histogram("surge_batch_seconds", "Time that a consumer takes for a batch.", ["group"])
+BATCH_MESSAGES = Histogram(
+    "surge_batch_messages", "Messages in a batch.", ["group"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+RESTARTS = Counter("surge_task_restarts_total", "Background tasks that failed and were started again.", ["task"])
+
+
+def configure(process: str, *, level: str = "INFO", json: bool = True) -> None:
+    """Sets up structlog and the standard library's logging to write the same lines to standard output."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def correlation_id() -> str:
+    """The id that follows the present request or message; empty outside of one."""
+    return _correlation.get()
+
+
+def traceparent() -> str:
+    """The present W3C traceparent; empty outside of a trace."""
+    return _traceparent.get()
+
+
+def trace_id() -> str:
+    """The trace's 32 hex digits; zeros outside of a trace."""
+    parent = _traceparent.get()
+    return parent[3:35] if parent else "0" * 32
+
+
+def new_traceparent() -> str:
+    """A fresh, sampled traceparent (https://www.w3.org/TR/trace-context/)."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+@contextmanager
+def trace(correlation: str | None, parent: str | None) -> Iterator[None]:
+    """Puts a request's or message's ids in place; unusable ones are replaced by fresh ones."""
+    parent = parent if parent and _TRACEPARENT.match(parent) else new_traceparent()
+    correlation = correlation if correlation and _CORRELATION.match(correlation) else parent[3:35]
+    tokens = _correlation.set(correlation), _traceparent.set(parent)
+    with structlog.contextvars.bound_contextvars(correlation_id=correlation):
+        try:
+            yield
+        finally:
+            _correlation.reset(tokens[0])
+            _traceparent.reset(tokens[1])

@@ -1,0 +1,46 @@
+"""Tells failures that pass by themselves from those that do not."""
+
+import asyncio
+import ssl
+
+import aiokafka.errors
+import asyncpg
+import pymongo.errors
+import redis.exceptions
+import sqlalchemy.exc
+
+_TRANSIENT = (
+    ConnectionError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    ssl.SSLError,
+    OSError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    pymongo.errors.ConnectionFailure,
+    pymongo.errors.ExecutionTimeout,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    sqlalchemy.exc.TimeoutError,
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying the same again later can succeed: a server is away, starting, or a lock was lost."""
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        if error.connection_invalidated:
+            return True
+        cause = getattr(error.orig, "__cause__", None) or error.orig
+        return cause is not None and isinstance(cause, _TRANSIENT)
+    if isinstance(error, aiokafka.errors.KafkaError):
+        return not isinstance(error, aiokafka.errors.MessageSizeTooLargeError)
+    return isinstance(error, _TRANSIENT)
