@@ -1,0 +1,61 @@
+"""Fixtures of all tests. Servers are real: their addresses come from the environment that ``surge test`` sets."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from kit.db import Database, ReadSession, WriteSession
+from kit.resources import Resources, open_resources
+from kit.settings import Settings
+
+_KINDS = {"unit", "integration", "e2e", "faults"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with the folder that it lies in."""
+    root = Path(__file__).parent
+    for item in items:
+        kind = item.path.relative_to(root).parts[0]
+        if kind in _KINDS:
+            item.add_marker(getattr(pytest.mark, kind))
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """The stack's settings."""
+    return Settings()
+
+
+@pytest.fixture(scope="session")
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Connections to the running stack."""
+    async with open_resources(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(resources: Resources) -> Database:
+    """The shop's database."""
+    return resources.database
+
+
+@pytest.fixture
+def redis(resources: Resources) -> Redis:
+    """The shop's Redis."""
+    return resources.redis
+
+
+@pytest.fixture
+async def read_session(database: Database) -> AsyncIterator[ReadSession]:
+    """A read-only transaction."""
+    async with database.read() as session:
+        yield session
+
+
+@pytest.fixture
+async def write_session(database: Database) -> AsyncIterator[WriteSession]:
+    """A transaction that is committed when the test ends."""
+    async with database.write() as session:
+        yield session
