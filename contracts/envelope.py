@@ -1,4 +1,4 @@
-"""The envelope of every message: CloudEvents 1.0, structured JSON mode, so that Kafka and the outbox carry the same bytes.
+"""The envelope of every message: CloudEvents 1.0 in structured JSON mode: Kafka and the outbox carry the same bytes.
 
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 """
@@ -13,12 +13,12 @@ import msgspec
 _IDS: Final = uuid.UUID("7d1c9a52-3f55-5c0e-9a3e-6f3f0f6f2c11")
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, kw_only=True):
     """Base of all payloads. :func:`message` gives a subclass its CloudEvents type and topic."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One message. ``id`` is unique per cause and type: the same cause always sends the same id (see :func:`caused_id`).
+    """One message. ``id`` is unique per cause and type: a cause always sends the same id (see :func:`caused_id`).
 
     ``subject`` is the aggregate's id and the Kafka key. ``correlationid`` follows one HTTP request through every
     process; ``causationid`` is the id of the message that led to this one; ``traceparent`` is W3C trace context.

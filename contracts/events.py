@@ -74,7 +74,7 @@ class OrderCancelling(OrderTransition):
 
 @message("order.cancelled", topics.ORDER_EVENTS)
 class OrderCancelled(OrderTransition):
-    """Ended without delivery; ``reason`` is a :class:`contracts.orders.CancelReason`. Terminal, compensations may still be under way."""
+    """Ended without delivery, for a :class:`contracts.orders.CancelReason`; compensations may still be under way."""
 
 
 @message("order.cancellation_refused", topics.ORDER_EVENTS)
@@ -317,4 +317,3 @@ class AccountChanged(Message):
     email: str
     name: str
     phone: str
-

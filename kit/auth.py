@@ -15,7 +15,7 @@ from kit.ids import new_id
 from kit.settings import Settings
 
 ALGORITHM: Final = "HS256"
-TOKEN_TYPE: Final = "access"
+TOKEN_TYPE: Final = "access"  # noqa: S105
 
 
 class Role(enum.StrEnum):

@@ -104,4 +104,4 @@ async def _write_session(connection: HTTPConnection) -> AsyncIterator[WriteSessi
 
 ReadSessionDep = Annotated[ReadSession, Depends(_read_session, scope="function")]
 WriteSessionDep = Annotated[WriteSession, Depends(_write_session, scope="function")]
-"""Commits before the response goes out: with the default scope FastAPI commits after, and a failed commit answers 2xx."""
+"""Commits before the response goes out: with the default scope a commit that fails would still answer 2xx."""

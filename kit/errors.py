@@ -158,7 +158,13 @@ def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 
 def _render(
-    request: Request, status: int, type_: str, title: str, detail: str, extra: Mapping[str, Any], headers: Mapping[str, str]
+    request: Request,
+    status: int,
+    type_: str,
+    title: str,
+    detail: str,
+    extra: Mapping[str, Any],
+    headers: Mapping[str, str],
 ) -> Response:
     document = {
         "type": type_,

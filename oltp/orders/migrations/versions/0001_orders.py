@@ -34,6 +34,7 @@ def upgrade() -> None:
             outstanding jsonb NOT NULL DEFAULT '[]',
             correlation_id text NOT NULL DEFAULT '',
             due_at timestamptz,
+            deadline timestamptz,
             log_partition integer,
             log_offset bigint,
             created_at timestamptz NOT NULL,
