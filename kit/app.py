@@ -38,7 +38,7 @@ async def broker_answers(resources: Resources) -> None:
     """Raises if no Kafka broker takes connections."""
     from kit.kafka import wait_for_broker
 
-    await wait_for_broker(resources.settings.kafka_bootstrap, timeout=1)
+    await wait_for_broker(resources.settings.kafka_bootstrap, seconds=1)
 
 
 class Tracing:

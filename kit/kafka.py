@@ -330,14 +330,14 @@ def _next_offsets(fetched: dict[TopicPartition, list[ConsumerRecord]]) -> dict[T
     return {partition: records[-1].offset + 1 for partition, records in fetched.items() if records}
 
 
-async def wait_for_broker(bootstrap: str, *, timeout: float = 30.0) -> None:
+async def wait_for_broker(bootstrap: str, *, seconds: float = 30.0) -> None:
     """Returns once a broker answers.
 
     Raises:
         TimeoutError: if none does in time.
     """
     host, _, port = bootstrap.rpartition(":")
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(seconds):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(host, int(port))

@@ -17,7 +17,7 @@ from sagas.engine import Go, Instance, Outstanding, Saga, State, Transition
 SOURCE: Final = "surge/order-saga"
 
 PAYMENT_TIME_OUT: Final = dt.timedelta(minutes=2)
-"""How long a payment may take. Well under the 10-minute hold, so that the saga gives the stock back, not the hold's end."""
+"""How long a payment may take. Well under the 10-minute hold: the saga gives the stock back, not the hold's end."""
 
 
 def order_saga(payment_time_out: dt.timedelta = PAYMENT_TIME_OUT) -> Saga:

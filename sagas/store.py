@@ -1,14 +1,14 @@
 """The saga's side of the order tables: every write to schema ``orders`` is here, a few statements a batch."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import orjson
-from sqlalchemy import bindparam, text
+from sqlalchemy import RowMapping, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from contracts.envelope import Envelope, decode, encode
@@ -158,7 +158,7 @@ _UNPARK = _arrays(
 )
 
 
-def _order(row: Mapping[str, Any]) -> Order:
+def _order(row: RowMapping) -> Order:
     return Order(
         order_id=row["id"],
         user_id=row["user_id"],
@@ -178,7 +178,7 @@ def _order(row: Mapping[str, Any]) -> Order:
     )
 
 
-def _transition(row: Mapping[str, Any]) -> Transition:
+def _transition(row: RowMapping) -> Transition:
     return Transition(
         sequence=row["sequence"],
         message_id=row["message_id"],
@@ -330,8 +330,5 @@ async def save(session: WriteSession, changes: Changes, now: dt.datetime) -> Non
         ],
     )
     if changes.unpark:
-        pairs = {
-            "orders": [order for order, _ in changes.unpark],
-            "messages": [message for _, message in changes.unpark],
-        }
-        await session.execute(_UNPARK, pairs)
+        orders, messages = zip(*changes.unpark, strict=True)
+        await session.execute(_UNPARK, {"orders": list(orders), "messages": list(messages)})

@@ -3,12 +3,12 @@
 import asyncio
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 HISTORIES: Final = {
@@ -31,6 +31,14 @@ def versions(schema: str) -> Path:
     return Path(str(resources.files(HISTORIES[schema]))) / "migrations"
 
 
+def _run_scripts(_cursor: Any, statement: str, _parameters: Any, context: Any) -> bool:
+    """Sends several statements at once by the simple protocol; asyncpg prepares all others, one at a time."""
+    if ";" not in statement.rstrip().rstrip(";"):
+        return False
+    context.root_connection.connection.dbapi_connection.run_async(lambda driver: driver.execute(statement))
+    return True
+
+
 def _upgrade(connection: Connection, schema: str, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(versions(schema)))
@@ -47,6 +55,7 @@ async def upgrade_all(url: str, *, schemas: tuple[str, ...] = tuple(HISTORIES)) 
     Locks are waited for 5 s at most, so that a migration can't queue the shop's traffic up behind itself.
     """
     engine = create_async_engine(url)
+    event.listen(engine.sync_engine, "do_execute", _run_scripts)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
