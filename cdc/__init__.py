@@ -1,0 +1,1 @@
+"""Change data capture: what leaves Postgres through its write-ahead log."""

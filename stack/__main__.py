@@ -1,0 +1,5 @@
+"""`python -m stack`: the `surge` command."""
+
+from stack.cli import main
+
+main()

@@ -1,0 +1,337 @@
+"""The one table of what runs: processes, ports, dependencies, readiness, and the servers' settings.
+
+The native supervisor's configuration is rendered from it; ``compose.yml`` is held against it by a test.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class Probe(StrEnum):
+    """How a process says that it serves."""
+
+    POSTGRES = "postgres"
+    REDIS = "redis"
+    KAFKA = "kafka"
+    CONNECT = "connect"
+    TCP = "tcp"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One supervised process.
+
+    ``ports`` are offsets from the instance's port base, the one that readiness asks first. ``after`` names the
+    processes and the steps (``migrations``, ``topics``) that must be done before it starts. ``module`` is run by
+    Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
+    """
+
+    name: str
+    purpose: str
+    ports: Mapping[str, int]
+    probe: Probe
+    module: str | None = None
+    after: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    stop_signal: str = "TERM"
+    stop_seconds: int = 15
+
+    @property
+    def port(self) -> int:
+        return next(iter(self.ports.values()))
+
+    @property
+    def is_service(self) -> bool:
+        return self.module is not None
+
+
+MIGRATIONS: Final = "migrations"
+TOPICS: Final = "topics"
+
+GATEWAY: Final = "gateway"
+POSTGRES: Final = "postgres"
+REDIS: Final = "redis"
+KAFKA: Final = "kafka"
+CONNECT: Final = "connect"
+DOCSTORE: Final = "docstore"
+
+_SERVERS: Final = (
+    Process(
+        name=POSTGRES,
+        purpose="orders, stock, payments: the arbiter",
+        ports={"sql": 1},
+        probe=Probe.POSTGRES,
+        stop_signal="INT",
+        stop_seconds=30,
+    ),
+    Process(name=REDIS, purpose="carts, admission, the stock gate", ports={"redis": 2}, probe=Probe.REDIS),
+    Process(
+        name=KAFKA,
+        purpose="commands and events",
+        ports={"kafka": 3, "controller": 4},
+        probe=Probe.KAFKA,
+        stop_seconds=30,
+    ),
+    Process(
+        name=CONNECT,
+        purpose="Debezium: outbox to Kafka",
+        ports={"http": 5},
+        probe=Probe.CONNECT,
+        after=(KAFKA,),
+    ),
+    Process(name=DOCSTORE, purpose="order history", ports={"mongo": 6}, probe=Probe.TCP),
+)
+
+_SIMULATORS: Final = (
+    Process(
+        name="mailsink",
+        purpose="receives the emails, shows them",
+        ports={"http": 8, "smtp": 7},
+        probe=Probe.HTTP,
+        module="stack.simulators.mailsink",
+    ),
+    Process(
+        name="payment-providers",
+        purpose="speaks Stripe's and PayPal's protocols",
+        ports={"http": 9},
+        probe=Probe.HTTP,
+        module="stack.simulators.payment_providers",
+    ),
+)
+
+_NEEDS_STORES: Final = (MIGRATIONS, TOPICS, REDIS)
+
+_SERVICES: Final = (
+    Process(
+        name=GATEWAY,
+        purpose="the public API and WebSockets",
+        ports={"http": 0},
+        probe=Probe.HTTP,
+        module="oltp.gateway",
+        after=(*_NEEDS_STORES, DOCSTORE),
+    ),
+    Process(
+        name="saga",
+        purpose="carries each order to its end",
+        ports={"http": 10},
+        probe=Probe.HTTP,
+        module="sagas",
+        after=_NEEDS_STORES,
+        groups=("order-saga",),
+    ),
+    Process(
+        name="inventory",
+        purpose="reserves, releases, allocates stock",
+        ports={"http": 11},
+        probe=Probe.HTTP,
+        module="oltp.inventory",
+        after=_NEEDS_STORES,
+        groups=("inventory",),
+    ),
+    Process(
+        name="payments",
+        purpose="charges, voids, refunds",
+        ports={"http": 12},
+        probe=Probe.HTTP,
+        module="oltp.payments",
+        after=(*_NEEDS_STORES, "payment-providers"),
+        groups=("payments",),
+    ),
+    Process(
+        name="shipping",
+        purpose="shipments and carriers",
+        ports={"http": 13},
+        probe=Probe.HTTP,
+        module="oltp.shipping",
+        after=_NEEDS_STORES,
+        groups=("shipping",),
+    ),
+    Process(
+        name="notifications",
+        purpose="email, SMS, push",
+        ports={"http": 14},
+        probe=Probe.HTTP,
+        module="oltp.notifications",
+        after=(*_NEEDS_STORES, "mailsink"),
+        groups=("notifications",),
+    ),
+    Process(
+        name="projector",
+        purpose="order history into the document store",
+        ports={"http": 15},
+        probe=Probe.HTTP,
+        module="oltp.orders.projector",
+        after=(*_NEEDS_STORES, DOCSTORE),
+    ),
+)
+
+_KEEPERS: Final = (
+    Process(
+        name="watchdog",
+        purpose="restarts failed connector tasks",
+        ports={"http": 16},
+        probe=Probe.HTTP,
+        module="stack.watchdog",
+        after=(CONNECT,),
+    ),
+)
+
+PROCESSES: Final[Mapping[str, Process]] = {
+    process.name: process for process in (*_SERVERS, *_SIMULATORS, *_SERVICES, *_KEEPERS)
+}
+SERVERS: Final = tuple(process.name for process in _SERVERS)
+
+PORTS: Final[Mapping[str, int]] = {
+    (process.name if index == 0 else f"{process.name} {role}"): offset
+    for process in PROCESSES.values()
+    for index, (role, offset) in enumerate(process.ports.items())
+}
+
+
+def stop_waves() -> list[list[str]]:
+    """Names in the order they stop: whatever depends on a process stops before it."""
+    depth: dict[str, int] = {}
+
+    def measure(name: str) -> int:
+        if name not in depth:
+            needed = [other for other in PROCESSES[name].after if other in PROCESSES]
+            implied = [POSTGRES, KAFKA] if PROCESSES[name].is_service and needed else []
+            depth[name] = 1 + max((measure(other) for other in (*needed, *implied)), default=-1)
+        return depth[name]
+
+    for name in PROCESSES:
+        measure(name)
+    return [[name for name in PROCESSES if depth[name] == level] for level in range(max(depth.values()), -1, -1)]
+
+
+POSTGRES_SETTINGS: Final[Mapping[str, str]] = {
+    "wal_level": "logical",
+    "max_wal_senders": "10",
+    "max_replication_slots": "10",
+    "max_slot_wal_keep_size": "4GB",
+    "max_connections": "200",
+    "shared_buffers": "512MB",
+    "effective_cache_size": "4GB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "wal_sender_timeout": "10s",
+    "synchronous_commit": "on",
+    "random_page_cost": "1.1",
+    "idle_in_transaction_session_timeout": "60s",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+}
+
+REDIS_SETTINGS: Final[Mapping[str, str]] = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+    "maxmemory": "1gb",
+    "maxmemory-policy": "noeviction",
+    "maxclients": "2000",
+    "tcp-backlog": "511",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaListen:
+    """Where the broker binds, and the name by which clients reach it."""
+
+    bind: str
+    host: str
+    port: int
+    controller_port: int
+    data: str
+
+
+def kafka_settings(listen: KafkaListen) -> dict[str, str]:
+    """The broker's properties: one node that is broker and controller. Topics are ours to create."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"{listen.host}:{listen.controller_port}",
+        "listeners": f"PLAINTEXT://{listen.bind}:{listen.port},CONTROLLER://{listen.bind}:{listen.controller_port}",
+        "advertised.listeners": (
+            f"PLAINTEXT://{listen.host}:{listen.port},CONTROLLER://{listen.host}:{listen.controller_port}"
+        ),
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": listen.data,
+        "auto.create.topics.enable": "false",
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "num.partitions": "6",
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "5",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "5",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "log.segment.bytes": "134217728",
+        "log.index.size.max.bytes": "1048576",
+        "log.cleaner.dedupe.buffer.size": "16777216",
+    }
+
+
+def connect_settings(*, bind: str, host: str, port: int, bootstrap: str, plugins: str) -> dict[str, str]:
+    """The Connect worker's properties. Short session timeouts: a killed worker is given up after 6 s, not 45 s."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "group.id": "connect",
+        "listeners": f"http://{bind}:{port}",
+        "rest.advertised.host.name": host,
+        "plugin.path": plugins,
+        "plugin.discovery": "service_load",
+        "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "key.converter.schemas.enable": "false",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "value.converter.schemas.enable": "false",
+        "config.storage.topic": "connect-configs",
+        "config.storage.replication.factor": "1",
+        "offset.storage.topic": "connect-offsets",
+        "offset.storage.replication.factor": "1",
+        "offset.storage.partitions": "3",
+        "status.storage.topic": "connect-status",
+        "status.storage.replication.factor": "1",
+        "status.storage.partitions": "1",
+        "offset.flush.interval.ms": "2000",
+        "connector.client.config.override.policy": "All",
+        "exactly.once.source.support": "disabled",
+        "scheduled.rebalance.max.delay.ms": "0",
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "2000",
+        "consumer.session.timeout.ms": "6000",
+        "consumer.heartbeat.interval.ms": "2000",
+    }
+
+
+TOPIC_SETTINGS: Final[Mapping[str, str]] = {"retention.ms": "-1", "min.insync.replicas": "1"}
+"""Of every topic in ``contracts.topics``: an order's messages are kept for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class JavaHeap:
+    """Memory of a server that runs on the JVM."""
+
+    maximum_mb: int
+    options: tuple[str, ...] = field(default=("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"))
+
+
+HEAPS: Final[Mapping[str, JavaHeap]] = {
+    KAFKA: JavaHeap(512),
+    CONNECT: JavaHeap(512),
+    DOCSTORE: JavaHeap(384),
+}

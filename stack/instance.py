@@ -1,0 +1,92 @@
+"""An instance: one set of processes with its own directory and ports. The shop is one, the test stack another."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stack.errors import StackError
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SHARED: Final = ROOT / ".surge"
+"""Downloads that every instance uses: venv, uv, jars, cds."""
+
+SHOP_PORT_BASE: Final = 18000
+TEST_PORT_BASE: Final = 19000
+PORTS_IN_USE: Final = 20
+"""An instance owns the ports base … base+19."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Where an instance lives. ``home`` is absolute; nothing is created until ``create``."""
+
+    name: str
+    home: Path
+    port_base: int
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def conf(self) -> Path:
+        return self.home / "conf"
+
+    @property
+    def secrets_file(self) -> Path:
+        return self.home / "secrets.env"
+
+    @property
+    def mark(self) -> str:
+        """Identifies this instance's processes among all others (``SURGE_SUPERVISED_BY`` in their environment)."""
+        return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+
+    def port(self, offset: int) -> int:
+        return self.port_base + offset
+
+    def log_file(self, process: str) -> Path:
+        return self.logs / f"{process}.log"
+
+    def create(self) -> None:
+        for directory in (self.home, self.data, self.logs, self.run, self.conf):
+            directory.mkdir(parents=True, exist_ok=True)
+        (self.home / "instance.json").write_text(
+            json.dumps({"name": self.name, "port_base": self.port_base}, indent=2) + "\n"
+        )
+
+
+def _stored(home: Path) -> dict[str, object]:
+    file = home / "instance.json"
+    if not file.exists():
+        return {}
+    stored = json.loads(file.read_text())
+    return stored if isinstance(stored, dict) else {}
+
+
+def current() -> Instance:
+    """The instance that ``SURGE_HOME`` and ``SURGE_PORT_BASE`` name; without them, the shop in ``.surge/``."""
+    home = Path(os.environ.get("SURGE_HOME") or SHARED).expanduser().resolve()
+    stored = _stored(home)
+    name = "shop" if home == SHARED else str(stored.get("name") or home.name)
+    asked = os.environ.get("SURGE_PORT_BASE")
+    base = int(asked) if asked and asked.isdigit() else int(str(stored.get("port_base") or SHOP_PORT_BASE))
+    if not 1024 <= base <= 65535 - PORTS_IN_USE:
+        raise StackError(f"SURGE_PORT_BASE must lie between 1024 and {65535 - PORTS_IN_USE}, not {asked}")
+    return Instance(name=name, home=home, port_base=base)
+
+
+def test_instance() -> Instance:
+    """The isolated stack of ``surge test`` (``SURGE_TEST_HOME``, ``SURGE_TEST_PORT_BASE``)."""
+    home = Path(os.environ.get("SURGE_TEST_HOME") or SHARED / "test").expanduser().resolve()
+    return Instance(name="test", home=home, port_base=int(os.environ.get("SURGE_TEST_PORT_BASE") or TEST_PORT_BASE))

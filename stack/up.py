@@ -1,0 +1,240 @@
+"""`surge up`: brings an instance from whatever state it is in to running, as a graph of steps."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cdc.connect import ConnectClient, ConnectError
+from cdc.outbox import CONNECTOR, SourceDatabase, connector
+from stack import database, jars, kafka, packages, ports, probes, render, servers
+from stack.definitions import CONNECT, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, SERVERS, TOPICS
+from stack.display import Progress
+from stack.environment import DATABASE, REPLICATION_ROLE, ensure_secrets
+from stack.errors import StackError
+from stack.instance import Instance
+from stack.supervision import Supervisor, end_leftovers, tail
+
+READY_SECONDS: Final = 90
+_STARTS_BEFORE_GIVING_UP: Final = 4
+
+_ROLES = "database"
+_CONNECTORS = "connectors"
+
+_PREPARATIONS: Final[dict[str, Callable[[Instance], None]]] = {
+    "postgres": lambda instance: servers.prepare_postgres(instance, ensure_secrets(instance)),
+    "redis": lambda instance: servers.prepare_redis(instance, ensure_secrets(instance)),
+    "kafka": servers.prepare_kafka,
+    "connect": servers.prepare_connect,
+    "docstore": servers.prepare_docstore,
+}
+
+
+class StepFailedError(StackError):
+    """A step of the start failed; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    key: str
+    title: str
+    action: Callable[[], Awaitable[str]]
+    after: tuple[str, ...] = ()
+
+
+class Start:
+    """One run of `surge up` over an instance."""
+
+    def __init__(self, instance: Instance, progress: Progress, names: Sequence[str] = tuple(PROCESSES)) -> None:
+        self.instance = instance
+        self.progress = progress
+        self.names = names
+        self.supervisor = Supervisor(instance)
+        self.launched = False
+        self.started: list[str] = []
+
+    async def run(self) -> None:
+        """Starts what does not run, and returns once everything is ready.
+
+        Raises:
+            StackError: if anything failed; what this call started has been stopped again.
+        """
+        try:
+            await self._set_up()
+            await self._run_graph(self._steps())
+        except BaseException:
+            await asyncio.to_thread(self._take_back)
+            raise
+
+    async def _set_up(self) -> None:
+        self.progress.expect(
+            [("packages", "system packages"), ("jars", "Kafka and friends"), ("supervisor", "supervisor")]
+        )
+        await self._step("packages", packages.ensure)
+        await self._step("jars", jars.ensure)
+        await self._step("supervisor", self._supervise)
+
+    async def _step(self, key: str, action: Callable[[], str]) -> None:
+        self.progress.begin(key)
+        try:
+            self.progress.finish(key, await asyncio.to_thread(action))
+        except StackError as error:
+            self.progress.finish(key, str(error), "failed")
+            raise
+
+    def _supervise(self) -> str:
+        alive = self.supervisor.alive()
+        states = self.supervisor.states() if alive else {}
+        needed = {
+            instance_port: name
+            for name in self.names
+            if name not in states or not states[name].pid
+            for instance_port in (self.instance.port(offset) for offset in PROCESSES[name].ports.values())
+        }
+        ended = [] if alive else end_leftovers(self.instance)
+        if taken := ports.holders(list(needed)):
+            raise StackError(
+                "ports of this stack are in use; nothing was started",
+                "\n".join(f"{holder} (wanted by {needed[holder.port]})" for holder in taken)
+                + "\nStop it, or choose other ports with SURGE_PORT_BASE.",
+            )
+        self.instance.create()
+        ensure_secrets(self.instance)
+        render.write_environment(self.instance)
+        render.write_supervisor(self.instance)
+        if alive:
+            self.supervisor.apply_configuration()
+            return "running"
+        self.supervisor.launch()
+        self.launched = True
+        return f"started, after ending {', '.join(ended)}" if ended else "started"
+
+    def _steps(self) -> list[_Step]:
+        bootstrap = f"127.0.0.1:{self.instance.port(PROCESSES[KAFKA].port)}"
+        processes = [
+            _Step(
+                name,
+                name,
+                lambda name=name: self._start(name),  # type: ignore[misc]
+                PROCESSES[name].after,
+            )
+            for name in self.names
+        ]
+        wanted = {step.key for step in processes}
+        steps = [
+            *[step for step in processes if step.key in SERVERS],
+            _Step(_ROLES, "database", lambda: database.ensure_roles(self.instance), (POSTGRES,)),
+            _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.instance), (_ROLES,)),
+            _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
+            _Step(_CONNECTORS, "connectors", self._connectors, (CONNECT, MIGRATIONS, TOPICS)),
+            *[step for step in processes if step.key not in SERVERS],
+        ]
+        known = {_ROLES, MIGRATIONS, TOPICS, _CONNECTORS} | wanted
+        return [
+            _Step(step.key, step.title, step.action, tuple(key for key in step.after if key in known)) for step in steps
+        ]
+
+    async def _run_graph(self, steps: list[_Step]) -> None:
+        self.progress.expect((step.key, step.title) for step in steps)
+        done = {step.key: asyncio.Event() for step in steps}
+
+        async def run(step: _Step) -> None:
+            for key in step.after:
+                await done[key].wait()
+            self.progress.begin(step.key)
+            try:
+                detail = await step.action()
+            except Exception as error:
+                self.progress.finish(step.key, str(error), "failed")
+                if isinstance(error, StackError):
+                    raise
+                raise StepFailedError(f"{step.title}: {type(error).__name__}: {error}") from error
+            self.progress.finish(step.key, detail)
+            done[step.key].set()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for step in steps:
+                    group.create_task(run(step), name=step.key)
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+
+    async def _start(self, name: str) -> str:
+        state = (await asyncio.to_thread(self.supervisor.states))[name]
+        fresh = not state.pid
+        if fresh:
+            if prepare := _PREPARATIONS.get(name):
+                await asyncio.to_thread(prepare, self.instance)
+            if state.state != "BACKOFF":
+                await asyncio.to_thread(self.supervisor.start, name)
+                self.started.append(name)
+        await self._ready(name)
+        return "ready" if fresh else "running"
+
+    async def _ready(self, name: str) -> None:
+        deadline, pause, said = time.monotonic() + READY_SECONDS, 0.05, ""
+        while True:
+            try:
+                await probes.ask(self.instance, name)
+                return
+            except probes.NotReadyError as error:
+                said = str(error)
+            self.progress.note(name, said)
+            state = (await asyncio.to_thread(self.supervisor.states))[name]
+            if state.restarts >= _STARTS_BEFORE_GIVING_UP or state.state in ("FATAL", "STOPPED"):
+                raise StepFailedError(
+                    f"{name} does not start ({state.last_exit or state.state.lower()})", tail(self.instance, name)
+                )
+            if time.monotonic() > deadline:
+                raise StepFailedError(f"{name} is not ready after {READY_SECONDS} s: {said}", tail(self.instance, name))
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, 0.3)
+
+    async def _connectors(self) -> str:
+        instance = self.instance
+        source = connector(
+            SourceDatabase(
+                host="127.0.0.1",
+                port=instance.port(PROCESSES[POSTGRES].port),
+                name=DATABASE,
+                user=REPLICATION_ROLE,
+                password=ensure_secrets(instance)["SURGE_DEBEZIUM_PASSWORD"],
+            )
+        )
+        async with ConnectClient(f"http://127.0.0.1:{instance.port(PROCESSES[CONNECT].port)}") as client:
+            try:
+                changed = await client.put(CONNECTOR, source)
+                await client.wait_healthy(CONNECTOR)
+            except ConnectError as error:
+                raise StepFailedError("the outbox connector does not run", str(error)) from error
+        return f"{CONNECTOR} {'registered' if changed else 'running'}"
+
+    def _take_back(self) -> None:
+        if not self.supervisor.alive():
+            return
+        if self.launched:
+            self.supervisor.stop_all()
+            self.supervisor.shut_down()
+            end_leftovers(self.instance)
+        elif self.started:
+            self.supervisor.stop_all(self.started)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = failures.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def down(instance: Instance) -> list[str]:
+    """Stops everything, in order, then supervisord; nothing of the instance runs afterwards.
+
+    Returns what did not stop by itself.
+    """
+    supervisor = Supervisor(instance)
+    if supervisor.alive():
+        try:
+            supervisor.stop_all()
+        finally:
+            supervisor.shut_down()
+    return end_leftovers(instance)
