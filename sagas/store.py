@@ -247,6 +247,17 @@ async def history(session: ReadSession, order_id: str) -> list[Transition]:
     return [_transition(row) for row in (await session.execute(_HISTORY, {"id": order_id})).mappings()]
 
 
+async def parked(session: ReadSession, order_id: str) -> list[Envelope]:
+    """The messages that wait for an order to get where they belong."""
+    rows = (await session.execute(_PARKED, {"ids": [order_id]})).mappings()
+    return [decode(orjson.dumps(row["envelope"])) for row in rows]
+
+
+def plain(value: object) -> object:
+    """Orders, transitions and envelopes as JSON's own types."""
+    return msgspec.to_builtins(value)
+
+
 def _money(minor: int) -> str:
     return str(Decimal(minor) / 100)
 
