@@ -1,0 +1,203 @@
+"""A running shop, driven through its public API as customers and admins do."""
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+import pytest
+from pydantic import Field, SecretStr
+
+from contracts.orders import OrderStatus
+from kit.auth import Principal, Role, issue_access_token
+from kit.clock import SystemClock
+from kit.ids import new_id
+from kit.settings import Settings
+
+PASSWORD: Final = "correct horse battery staple"
+ADDRESS: Final = {
+    "name": "Ada Lovelace",
+    "line1": "12 St James's Square",
+    "city": "London",
+    "postal_code": "SW1Y 4JH",
+    "country": "GB",
+}
+CARD: Final = {"type": "card", "token": "tok_visa"}
+
+SETTLED: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DELIVERED, OrderStatus.CANCELLED})
+"""What the saga needs nobody for any more: a parcel is under way, or the order is cancelled."""
+
+_numbers = itertools.count(1)
+
+
+class ShopSettings(Settings):
+    """Where the running shop is."""
+
+    port_base: int = 18000
+    admin_email: str = "admin@surge.example"
+    admin_password: SecretStr = Field(default=SecretStr(""))
+
+
+@dataclass
+class Account:
+    """A signed-in user of the shop. Requests carry the access token unless they bring their own headers."""
+
+    http: httpx.AsyncClient
+    user_id: str
+    token: str
+    email: str = ""
+    password: str = field(default=PASSWORD, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header that signs a request in."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request, signed in."""
+        headers = {**self.headers, **options.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **options)
+
+    async def get(self, path: str, **options: Any) -> httpx.Response:
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> httpx.Response:
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Any) -> httpx.Response:
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Any) -> httpx.Response:
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> httpx.Response:
+        return await self.request("DELETE", path, **options)
+
+    async def fill_cart(self, quantities: dict[str, int]) -> None:
+        """Adds products to the cart."""
+        for product_id, quantity in quantities.items():
+            answer = await self.post("/api/cart/add", json={"product_id": product_id, "quantity": quantity})
+            assert answer.is_success, answer.text
+
+    async def checkout(
+        self,
+        key: str | None = None,
+        *,
+        payment_method: dict[str, str] = CARD,
+        shipping_address: dict[str, Any] = ADDRESS,
+    ) -> httpx.Response:
+        """Buys the cart; without ``key`` under a fresh idempotency key."""
+        return await self.post(
+            "/api/orders/checkout",
+            headers={"Idempotency-Key": key or str(uuid.uuid4())},
+            json={"shipping_address": shipping_address, "payment_method": payment_method},
+        )
+
+    async def buy(self, quantities: dict[str, int], **options: Any) -> str:
+        """Fills the cart, checks out, and returns the accepted order's id."""
+        await self.fill_cart(quantities)
+        answer = await self.checkout(**options)
+        assert answer.status_code == 202, answer.text
+        order_id: str = answer.json()["order_id"]
+        return order_id
+
+    async def order(self, order_id: str) -> dict[str, Any]:
+        """The order as its owner reads it."""
+        answer = await self.get(f"/api/orders/{order_id}")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    async def wait_for(self, order_id: str, *statuses: OrderStatus | str, within: float = 20) -> dict[str, Any]:
+        """The order as soon as it has one of the statuses (without any: :data:`SETTLED`).
+
+        Fails when the time is up, or when the order is cancelled without that being waited for.
+        """
+        wanted = set(statuses or SETTLED)
+        deadline = time.monotonic() + within
+        while True:
+            order = await self.order(order_id)
+            if order["status"] in wanted:
+                return order
+            assert order["status"] != OrderStatus.CANCELLED, f"cancelled: {order}"
+            assert time.monotonic() < deadline, f"{order_id} is still {order['status']}, not {sorted(wanted)}"
+            await asyncio.sleep(0.05)
+
+
+@dataclass
+class Shop:
+    """The running shop."""
+
+    settings: ShopSettings
+    http: httpx.AsyncClient
+
+    @property
+    def base_url(self) -> str:
+        """Where the gateway is."""
+        return f"http://{self.settings.host}:{self.settings.port_base}"
+
+    def issue(self, role: Role = Role.CUSTOMER, user_id: str | None = None) -> Account:
+        """Somebody with a valid access token and no registration."""
+        user_id = user_id or new_id()
+        token = issue_access_token(self.settings, Principal(user_id, role), SystemClock().now())
+        return Account(self.http, user_id, token)
+
+    async def register(self, email: str | None = None, name: str = "Ada Lovelace") -> Account:
+        """A new customer, registered and signed in through the API."""
+        email = email or f"customer-{uuid.uuid4().hex[:16]}-{next(_numbers)}@example.com"
+        credentials = {"email": email, "password": PASSWORD}
+        answer = await self.http.post("/api/auth/register", json={**credentials, "name": name})
+        assert answer.status_code == 201, answer.text
+        return await self.sign_in(email, PASSWORD)
+
+    async def sign_in(self, email: str, password: str) -> Account:
+        """A registered user, signed in through the API."""
+        answer = await self.http.post("/api/auth/login", json={"email": email, "password": password})
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["access_token"]
+        profile = await self.http.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert profile.status_code == 200, profile.text
+        return Account(self.http, profile.json()["user_id"], token, email, password)
+
+
+@pytest.fixture(scope="session")
+def shop_settings() -> ShopSettings:
+    """The running shop's settings."""
+    return ShopSettings()
+
+
+@pytest.fixture(scope="session")
+async def shop(shop_settings: ShopSettings) -> AsyncIterator[Shop]:
+    """The running shop."""
+    base_url = f"http://{shop_settings.host}:{shop_settings.port_base}"
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits) as http:
+        yield Shop(shop_settings, http)
+
+
+@pytest.fixture
+async def customer(shop: Shop) -> Account:
+    """A freshly registered customer."""
+    return await shop.register()
+
+
+@pytest.fixture(scope="session")
+def admin(shop: Shop) -> Account:
+    """An admin."""
+    return shop.issue(Role.ADMIN)
+
+
+async def eventually(check: Callable[[], Awaitable[Any]], *, within: float = 10, interval: float = 0.05) -> Any:
+    """What ``check`` returns once its assertions hold; its last failure when ``within`` seconds are up."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return await check()
+        except AssertionError:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(interval)
