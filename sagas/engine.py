@@ -98,10 +98,13 @@ class Saga:
         return seen
 
     def _handled_after(self, state: str) -> frozenset[str]:
-        return frozenset(message for later in self._reachable(state) - {state} for message in self.states[later].on)
+        ahead = self._reachable(state)
+        rules = {message for later in ahead - {state} for message in self.states[later].on}
+        sent = {command for later in {state, *ahead} for go in self.states[later].on.values() for command in go.send}
+        return frozenset(rules.union(*(self.answers[command] for command in sent)))
 
     def may_come_later(self, state: str, message: str) -> bool:
-        """Whether a state that is still ahead has a rule for the message, so that it only came early."""
+        """Whether a message only came early: a state ahead has a rule for it, or sends what it answers."""
         return message in self._later[state]
 
 

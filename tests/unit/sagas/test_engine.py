@@ -113,6 +113,10 @@ def test_a_message_of_a_state_ahead_is_early(booking: Instance) -> None:
     assert advance(TRIP, booking, message_type="flight.booked", message_id="x", now=NOW) == Early()
 
 
+def test_an_answer_to_a_command_that_is_still_to_be_sent_is_early(booking: Instance) -> None:
+    assert advance(TRIP, booking, message_type="hotel.cancelled", message_id="x", now=NOW) == Early()
+
+
 def test_a_message_of_a_state_behind_is_stale(flying: Instance) -> None:
     assert advance(TRIP, flying, message_type="hotel.booked", message_id="x", now=NOW) == Stale()
 
