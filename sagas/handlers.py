@@ -103,8 +103,13 @@ class _Batch:
 
     def _park(self, envelope: Envelope) -> None:
         waiting = self._snapshot.parked.setdefault(envelope.subject, [])
-        if all(other.id != envelope.id for other in waiting):
-            waiting.append(envelope)
+        if any(other.id == envelope.id for other in waiting):
+            return
+        waiting.append(envelope)
+        stored = envelope.subject, envelope.id
+        if stored in self.changes.unpark:
+            self.changes.unpark.remove(stored)
+        else:
             self.changes.park.append(envelope)
 
     def _retake_parked(self, order_id: str) -> None:

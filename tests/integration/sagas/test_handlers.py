@@ -161,7 +161,7 @@ async def test_one_batch_holds_a_whole_life(shop: Shop) -> None:
     assert (await shop.order()).instance.status == "delivered"
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(40))
 async def test_messages_in_any_order_and_twice_end_the_same(shop: Shop, seed: int) -> None:
     order = random.Random(seed)
     messages = shop.life() * 2
