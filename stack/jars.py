@@ -5,12 +5,14 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from stack import tools
+from stack.definitions import DOCSTORE, KAFKA
 from stack.errors import StackError
 from stack.instance import ROOT, SHARED
 
@@ -18,10 +20,12 @@ INFRA: Final = ROOT / "stack" / "infra"
 JARS: Final = SHARED / "jars"
 CDS: Final = SHARED / "cds"
 _STAMP: Final = JARS / ".fetched"
+_LAYOUT: Final = b"docstore/main.jar"
+_WHOLE_START_SECONDS: Final = 8
 
 
 def _wanted() -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_LAYOUT)
     for file in sorted([*INFRA.rglob("pom.xml"), *INFRA.rglob("*.java")]):
         digest.update(file.relative_to(INFRA).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
@@ -46,21 +50,26 @@ def ensure() -> str:
     with _alone():
         if _STAMP.exists() and _STAMP.read_text() == _wanted():
             return "present"
-        shutil.rmtree(JARS, ignore_errors=True)
-        shutil.rmtree(CDS, ignore_errors=True)
+        fresh = SHARED / "jars.new"
+        shutil.rmtree(fresh, ignore_errors=True)
         java = tools.need(tools.java_home(), "a JDK")
         maven = str(tools.need(tools.maven(), "Maven"))
-        _run([maven, "-B", "-q", "-f", str(INFRA / "pom.xml"), "package", f"-Djars={JARS}"], java)
-        classes = JARS / "docstore" / "classes"
-        _run(
-            [
-                str(java / "bin" / "javac"),
-                *("-cp", f"{JARS}/docstore/*", "-d", str(classes), "--release", str(tools.OLDEST_JAVA)),
-                str(INFRA / "docstore" / "Main.java"),
-            ],
-            java,
-        )
-        _STAMP.write_text(_wanted())
+        _run([maven, "-B", "-q", "-f", str(INFRA / "pom.xml"), "package", f"-Djars={fresh}"], java)
+        with tempfile.TemporaryDirectory(dir=SHARED) as classes:
+            _run(
+                [
+                    str(java / "bin" / "javac"),
+                    *("-cp", f"{fresh}/docstore/*", "-d", classes, "--release", str(tools.OLDEST_JAVA)),
+                    str(INFRA / "docstore" / "Main.java"),
+                ],
+                java,
+            )
+            # a jar, since a class path with a folder on it can't have a class-data archive
+            _run([str(java / "bin" / "jar"), "--create", f"--file={fresh}/docstore/main.jar", "-C", classes, "."], java)
+        (fresh / _STAMP.name).write_text(_wanted())
+        shutil.rmtree(JARS, ignore_errors=True)
+        shutil.rmtree(CDS, ignore_errors=True)
+        fresh.rename(JARS)
     return f"fetched {sum(1 for _ in JARS.rglob('*.jar'))} jars"
 
 
@@ -82,22 +91,32 @@ def _run(command: list[str], java: Path) -> None:
 
 def classpath(server: str) -> str:
     """The class path, in an order that a class-data archive can rely on."""
-    folder = JARS / ("docstore" if server == "docstore" else "kafka")
-    entries = [folder / "classes"] if server == "docstore" else []
-    return ":".join(str(entry) for entry in (*entries, *sorted(folder.glob("*.jar"))))
+    return ":".join(str(jar) for jar in sorted((JARS / ("docstore" if server == DOCSTORE else KAFKA)).glob("*.jar")))
 
 
-def archive_options(server: str) -> list[str]:
+def _archive(server: str) -> Path:
+    return CDS / f"{server}-{tools.java_version()}.jsa"
+
+
+def archive_options(server: str, fresh: Path) -> list[str]:
     """JVM options that keep loaded classes in an archive, for faster starts.
 
-    From Java 19 the JVM keeps it up to date by itself. Before that, the first start that finds none writes it when it
-    ends, and the later ones read it.
+    From Java 19 the JVM keeps it up to date by itself. Before that, a start that finds none writes it to ``fresh``
+    when it ends, for ``keep_archive``.
     """
     CDS.mkdir(exist_ok=True)
-    version = tools.java_version()
-    archive = CDS / f"{server}-{version}.jsa"
-    if version >= 19:
+    archive = _archive(server)
+    if tools.java_version() >= 19:
         return ["-XX:+AutoCreateSharedArchive", f"-XX:SharedArchiveFile={archive}"]
     if archive.exists():
         return [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:class+path=off"]
-    return [f"-XX:ArchiveClassesAtExit={archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off"]
+    return [f"-XX:ArchiveClassesAtExit={fresh}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off"]
+
+
+def keep_archive(server: str, fresh: Path, *, uptime: float) -> None:
+    """Has the next starts use the archive that an ended process left; not one that ended while it was starting."""
+    if fresh.exists():
+        if uptime > _WHOLE_START_SECONDS and not _archive(server).exists():
+            fresh.replace(_archive(server))
+        else:
+            fresh.unlink()

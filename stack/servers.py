@@ -171,11 +171,16 @@ def _java_options(instance: Instance, server: str, *extra: str) -> None:
         f"-Xmx{heap.maximum_mb}m",
         *heap.options,
         "-XX:+ExitOnOutOfMemoryError",
-        *jars.archive_options(server),
+        *jars.archive_options(server, archive_left(instance, server)),
         *extra,
         f'-cp "{jars.classpath(server)}"',
     ]
     (instance.conf / f"{server}.java").write_text("\n".join(options) + "\n")
+
+
+def archive_left(instance: Instance, server: str) -> Path:
+    """The class-data archive that a server writes when it ends, if it was asked to."""
+    return instance.run / f"{server}.jsa"
 
 
 def _log4j() -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from cdc.connect import ConnectClient, ConnectError
 from cdc.outbox import CONNECTOR, SourceDatabase, connector
 from stack import database, jars, kafka, packages, ports, probes, render, servers
-from stack.definitions import CONNECT, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, SERVERS, TOPICS
+from stack.definitions import CONNECT, HEAPS, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, SERVERS, TOPICS
 from stack.display import Progress
 from stack.environment import DATABASE, REPLICATION_ROLE, ensure_secrets
 from stack.errors import StackError
@@ -233,8 +233,11 @@ def down(instance: Instance) -> list[str]:
     """
     supervisor = Supervisor(instance)
     if supervisor.alive():
+        uptimes = {name: state.uptime for name, state in supervisor.states().items()}
         try:
             supervisor.stop_all()
         finally:
             supervisor.shut_down()
+        for server in HEAPS:
+            jars.keep_archive(server, servers.archive_left(instance, server), uptime=uptimes.get(server, 0.0))
     return end_leftovers(instance)
