@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -16,38 +15,9 @@ from contracts.events import OrderCreated
 from contracts.orders import Address, Allocation, OrderLine, PaymentMethod, PaymentMethodType
 from kit.db import ReadSession, WriteSession
 from kit.ids import new_id
+from sagas.batch import Birth, Changes, Snapshot
 from sagas.engine import Instance, Outstanding, Transition
 from sagas.order import Order
-
-
-@dataclass(frozen=True, slots=True)
-class Birth:
-    """A new order as its ``order.created`` gave it, with the message's place in the log."""
-
-    created: OrderCreated
-    partition: int
-    offset: int
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """What a batch needs to know: its orders (locked), the steps its messages took before, and what waits for them."""
-
-    orders: dict[str, Order] = field(default_factory=dict)
-    recorded: dict[tuple[str, str], Transition] = field(default_factory=dict)
-    parked: dict[str, list[Envelope]] = field(default_factory=dict)
-    taken_keys: dict[tuple[str, str], str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a batch writes."""
-
-    births: list[tuple[Birth, Order]] = field(default_factory=list)
-    orders: dict[str, Order] = field(default_factory=dict)
-    transitions: list[tuple[str, Transition]] = field(default_factory=list)
-    park: list[Envelope] = field(default_factory=list)
-    unpark: list[tuple[str, str]] = field(default_factory=list)
 
 
 def _arrays(statement: str, *names: str) -> Any:

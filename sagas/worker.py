@@ -16,10 +16,10 @@ from kit.resources import Resources
 from kit.worker import Periodic, Task, create_worker
 from sagas import order as order_saga
 from sagas import store
+from sagas.batch import Changes
 from sagas.engine import Saga, due
 from sagas.handlers import OrderSagaHandler
 from sagas.settings import SagaSettings
-from sagas.store import Changes
 
 log = structlog.get_logger()
 

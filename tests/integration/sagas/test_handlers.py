@@ -25,7 +25,8 @@ from kit.ids import new_id
 from kit.kafka import EventProducer, Outcome, Placement, Received
 from kit.resources import Resources
 from sagas import store
-from sagas.handlers import IdempotencyKeyTaken, OrderSagaHandler
+from sagas.batch import IdempotencyKeyTaken
+from sagas.handlers import OrderSagaHandler
 from sagas.order import SAGA, Order
 from sagas.worker import Clock
 
