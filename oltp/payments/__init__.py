@@ -1,0 +1,1 @@
+"""Payments: charges an order once, and gives back what must not stay charged."""
