@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=500, ge=1, description="Most messages that a consumer takes at once.")
     consumer_attempts: int = Field(default=3, ge=1, description="Tries before a poisonous message is set aside.")
 
+    @classmethod
+    def beside(cls, settings: "Settings") -> Self:
+        """A service's own settings in a process that several share: what they have in common is the process's."""
+        return cls(**settings.model_dump())
+
     @model_validator(mode="before")
     @classmethod
     def _split_origins(cls, values: dict[str, object]) -> dict[str, object]:
