@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib
+import os
+import shutil
 import sys
 import time
 from typing import Annotated, Any, Final, NamedTuple, NoReturn
@@ -79,7 +81,7 @@ def up(
     began = time.monotonic()
     names = tuple(name for name in PROCESSES if name in SERVERS) if servers_only else tuple(PROCESSES)
     with Progress(f"surge up ({instance.name}, ports {instance.port_base}…)") as progress:
-        asyncio.run(Start(instance, progress, names).run())
+        asyncio.run(Start(instance, progress, names, seeded=not servers_only).run())
     console.print(f"up after {time.monotonic() - began:.1f} s")
 
 
@@ -95,6 +97,128 @@ def down() -> None:
     console.print(f"down after {time.monotonic() - began:.1f} s")
     if forced:
         console.print(f"ended by force: {', '.join(forced)}")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Each process with its state, port and memory; each consumer group with its lag. Exits 1 if not all is ready."""
+    import json
+
+    from stack.status import gather, tables
+
+    report = asyncio.run(gather(instances.current()))
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    elif not report.running:
+        console.print("the stack does not run: start it with `surge up`")
+    else:
+        for table in tables(report):
+            console.print(table)
+            console.print()
+    if not report.healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process; all of them without it.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until interrupted.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 50,
+) -> None:
+    """Print the last lines of the logs."""
+    from stack.definitions import PROCESSES
+
+    instance = instances.current()
+    known = [*PROCESSES, "supervisord"]
+    if name is not None and name not in known:
+        raise StackError(f"there is no process {name}", f"There are: {', '.join(known)}")
+    files = [instance.log_file(process) for process in ([name] if name else known)]
+    files = [file for file in files if file.exists()]
+    if not files:
+        raise StackError("there are no logs yet")
+    arguments = ["tail", "-n", str(lines if name else min(lines, 10)), *(["-F"] if follow else [])]
+    os.execvp("tail", [*arguments, *map(str, files)])  # noqa: S606
+
+
+@app.command()
+def restart(name: Annotated[str, typer.Argument(help="A process, as `surge status` names it.")]) -> None:
+    """Stop a process and start it again, with the settings as they are now."""
+    from stack.definitions import PROCESSES
+    from stack.up import Start
+
+    if name not in PROCESSES:
+        raise StackError(f"there is no process {name}", f"There are: {', '.join(PROCESSES)}")
+    supervisor = _running()
+    supervisor.stop([name])
+    with Progress(f"surge restart {name}") as progress:
+        asyncio.run(Start(supervisor.instance, progress, [name]).start_one(name))
+
+
+@app.command()
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop the stack and delete all its data. Secrets and downloads stay."""
+    from stack.up import down as stop
+    from stack.up import wipe
+
+    instance = instances.current()
+    if not yes:
+        typer.confirm(f"Delete all orders, customers and products of '{instance.name}' ({instance.data})?", abort=True)
+    stop(instance)
+    wipe(instance)
+    console.print("reset; `surge up` begins anew")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the shop's database; further arguments go to psql."""
+    from stack import tools
+    from stack.definitions import POSTGRES, PROCESSES
+    from stack.environment import DATABASE, OWNER, ensure_secrets
+
+    instance = instances.current()
+    beside = tools.need(tools.postgres_bin(), "PostgreSQL") / "psql"
+    program = str(beside) if beside.exists() else shutil.which("psql")
+    if program is None:
+        raise StackError("psql is missing: install PostgreSQL's client")
+    os.environ["PGPASSWORD"] = ensure_secrets(instance)["SURGE_DATABASE_PASSWORD"]
+    port = str(instance.port(PROCESSES[POSTGRES].port))
+    os.execv(program, [program, "-h", "127.0.0.1", "-p", port, "-U", OWNER, "-d", DATABASE, *context.args])  # noqa: S606
+
+
+@app.command()
+def migrate() -> None:
+    """Bring every service's tables to their newest revision."""
+    from stack import database
+
+    supervisor = _running()
+    console.print(asyncio.run(database.migrate(supervisor.instance, always=True)))
+
+
+@app.command()
+def token(email: Annotated[str, typer.Argument(help="A user's email address.")]) -> None:
+    """Print an access token for a user, for `Authorization: Bearer`."""
+    from stack import environment
+    from stack.token import issue
+
+    environment.apply(_running().instance)
+    print(asyncio.run(issue(email)))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Examples: surge test unit · surge test integration -k outbox · surge test tests/e2e/test_checkout.py -x",
+)
+def test(
+    context: typer.Context,
+) -> None:
+    """Run the tests, or some kinds of them, on a stack of their own. What else is given goes to pytest."""
+    from stack.testing import run
+
+    raise typer.Exit(run(list(context.args)))
 
 
 def main() -> NoReturn:

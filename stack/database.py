@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from cdc.outbox import OUTBOX_TABLE, PUBLICATION, SLOT
+from cdc.outbox import OUTBOX_TABLE, PUBLICATION
 from stack.definitions import POSTGRES, PROCESSES
 from stack.environment import DATABASE, OWNER, REPLICATION_ROLE, build, ensure_secrets
 from stack.instance import ROOT, Instance
@@ -74,12 +74,13 @@ async def migrate(instance: Instance, *, always: bool = False) -> str:
         schema
         for schema, package in HISTORIES.items()
         if (ROOT / package.replace(".", "/") / "migrations" / "versions").is_dir()
+        and (ROOT / package.replace(".", "/") / "__init__.py").exists()
     )
     await upgrade_all(build(instance)["SURGE_DATABASE_URL"], schemas=present)
     async with superuser(instance, DATABASE) as connection:
         await _ensure_publication(connection)
         await connection.execute(f"COMMENT ON DATABASE \"{DATABASE}\" IS '{_SCHEMA_STAMP} {wanted}'")
-    return f"{len(HISTORIES)} schemas migrated"
+    return f"{len(present)} schemas migrated"
 
 
 async def _ensure_publication(connection: Any) -> None:
@@ -89,12 +90,3 @@ async def _ensure_publication(connection: Any) -> None:
         await connection.execute(f'ALTER PUBLICATION {PUBLICATION} OWNER TO "{OWNER}"')
     await connection.execute(f'GRANT USAGE ON SCHEMA {schema} TO "{REPLICATION_ROLE}"')
     await connection.execute(f'GRANT SELECT ON {OUTBOX_TABLE} TO "{REPLICATION_ROLE}"')
-
-
-async def drop_slot(instance: Instance) -> None:
-    """Drops the replication slot; nobody may be reading from it."""
-    async with superuser(instance, DATABASE) as connection:
-        await connection.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active",
-            SLOT,
-        )

@@ -25,8 +25,8 @@ class Process:
     """One supervised process.
 
     ``ports`` are offsets from the instance's port base, the one that readiness asks first. ``after`` names the
-    processes and the steps (``migrations``, ``topics``) that must be done before it starts. ``module`` is run by
-    Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
+    processes and the steps (``migrations``, ``topics``, ``seed``) that must be done before it starts. ``module`` is
+    run by Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Process:
 
 MIGRATIONS: Final = "migrations"
 TOPICS: Final = "topics"
+SEED: Final = "seed"
 
 GATEWAY: Final = "gateway"
 POSTGRES: Final = "postgres"
@@ -102,7 +103,7 @@ _SIMULATORS: Final = (
     ),
 )
 
-_NEEDS_STORES: Final = (MIGRATIONS, TOPICS, REDIS)
+_NEEDS_STORES: Final = (MIGRATIONS, TOPICS, REDIS, SEED)
 
 _SERVICES: Final = (
     Process(
@@ -266,6 +267,9 @@ def kafka_settings(listen: KafkaListen) -> dict[str, str]:
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": listen.data,
+        # a broker that was killed may not register again before its old registration is given up
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "1000",
         "auto.create.topics.enable": "false",
         "num.network.threads": "2",
         "num.io.threads": "4",

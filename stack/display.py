@@ -1,5 +1,6 @@
 """Progress of a command's steps: a live table on a terminal, one line a step elsewhere."""
 
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-console: Final = Console(highlight=False)
-errors: Final = Console(stderr=True, highlight=False)
+_WIDE: Final = 160
+"""Of output that goes to a file or a pipe."""
+
+console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+errors: Final = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDE)
 
 
 @dataclass(slots=True)

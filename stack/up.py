@@ -1,6 +1,7 @@
 """`surge up`: brings an instance from whatever state it is in to running, as a graph of steps."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 from cdc.connect import ConnectClient, ConnectError
 from cdc.outbox import CONNECTOR, SourceDatabase, connector
 from stack import database, jars, kafka, packages, ports, probes, render, servers
-from stack.definitions import CONNECT, HEAPS, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, SERVERS, TOPICS
+from stack.definitions import CONNECT, HEAPS, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, REDIS, SEED, SERVERS, TOPICS
 from stack.display import Progress
 from stack.environment import DATABASE, REPLICATION_ROLE, ensure_secrets
 from stack.errors import StackError
@@ -46,8 +47,11 @@ class _Step:
 class Start:
     """One run of `surge up` over an instance."""
 
-    def __init__(self, instance: Instance, progress: Progress, names: Sequence[str] = tuple(PROCESSES)) -> None:
+    def __init__(
+        self, instance: Instance, progress: Progress, names: Sequence[str] = tuple(PROCESSES), *, seeded: bool = True
+    ) -> None:
         self.instance = instance
+        self.seeded = seeded
         self.progress = progress
         self.names = names
         self.supervisor = Supervisor(instance)
@@ -66,6 +70,11 @@ class Start:
         except BaseException:
             await asyncio.to_thread(self._take_back)
             raise
+
+    async def start_one(self, name: str) -> None:
+        """Starts one process under the supervisor that runs already, with fresh settings, and waits until it serves."""
+        render.write_environment(self.instance)
+        await self._run_graph([_Step(name, name, lambda: self._start(name))])
 
     async def _set_up(self) -> None:
         self.progress.expect(
@@ -121,16 +130,17 @@ class Start:
             )
             for name in self.names
         ]
-        wanted = {step.key for step in processes}
+        seed = [_Step(SEED, "demo shop", self._seed, (MIGRATIONS, TOPICS, REDIS))] if self.seeded else []
         steps = [
             *[step for step in processes if step.key in SERVERS],
             _Step(_ROLES, "database", lambda: database.ensure_roles(self.instance), (POSTGRES,)),
             _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.instance), (_ROLES,)),
             _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
             _Step(_CONNECTORS, "connectors", self._connectors, (CONNECT, MIGRATIONS, TOPICS)),
+            *seed,
             *[step for step in processes if step.key not in SERVERS],
         ]
-        known = {_ROLES, MIGRATIONS, TOPICS, _CONNECTORS} | wanted
+        known = {step.key for step in steps}
         return [
             _Step(step.key, step.title, step.action, tuple(key for key in step.after if key in known)) for step in steps
         ]
@@ -191,6 +201,11 @@ class Start:
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.3)
 
+    async def _seed(self) -> str:
+        from stack.demo import seed
+
+        return await seed(self.instance)
+
     async def _connectors(self) -> str:
         instance = self.instance
         source = connector(
@@ -241,3 +256,10 @@ def down(instance: Instance) -> list[str]:
         for server in HEAPS:
             jars.keep_archive(server, servers.archive_left(instance, server), uptime=uptimes.get(server, 0.0))
     return end_leftovers(instance)
+
+
+def wipe(instance: Instance) -> None:
+    """Deletes an instance's data, logs and configuration; nothing of it may run. Secrets stay."""
+    servers.remove_postgres(instance)
+    for folder in (instance.data, instance.logs, instance.run, instance.conf):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""`surge test`: each kind of test on the stack it needs, which is its own, fresh, and gone afterwards."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stack import environment
+from stack.definitions import PROCESSES, SERVERS
+from stack.display import Progress, console
+from stack.errors import StackError
+from stack.instance import ROOT, Instance, test_instance
+from stack.supervision import Supervisor
+
+NO_TESTS: Final = 5
+PURE_CORE: Final = ("sagas/engine.py", "sagas/order.py", "oltp/*/domain.py", "oltp/*/domain/*.py")
+_SOURCE: Final = "contracts,kit,oltp,sagas,cdc,seed,audit,stack"
+PURE_CORE_BRANCHES: Final = 95.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of test and the processes that it needs. ``seeded``: with the demo's customers and products."""
+
+    name: str
+    processes: tuple[str, ...]
+    seeded: bool = False
+
+
+KINDS: Final = (
+    Kind("unit", ()),
+    Kind("integration", SERVERS),
+    Kind("e2e", tuple(PROCESSES), seeded=True),
+    Kind("faults", tuple(PROCESSES), seeded=True),
+)
+
+
+def select(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Splits arguments into what to run, by kind, and pytest's own.
+
+    Raises:
+        StackError: if a path lies outside tests/.
+    """
+    names = {kind.name for kind in KINDS}
+    chosen: dict[str, list[str]] = {}
+    rest: list[str] = []
+    for argument in arguments:
+        path = argument.split("::")[0]
+        if argument in names:
+            chosen.setdefault(argument, []).append(f"tests/{argument}")
+        elif not argument.startswith("-") and (ROOT / path).exists() and not (rest and rest[-1] in _VALUED):
+            relative = (ROOT / path).resolve().relative_to(ROOT).parts
+            if relative == ("tests",):
+                for name in names:
+                    chosen.setdefault(name, []).append(f"tests/{name}")
+            elif len(relative) < 2 or relative[0] != "tests" or relative[1] not in names:
+                raise StackError(f"{path} is no test", f"Kinds: {', '.join(kind.name for kind in KINDS)}")
+            else:
+                chosen.setdefault(relative[1], []).append(argument)
+        else:
+            rest.append(argument)
+    if not chosen:
+        chosen = {kind.name: [f"tests/{kind.name}"] for kind in KINDS if (ROOT / "tests" / kind.name).is_dir()}
+    return chosen, rest
+
+
+_VALUED: Final = ("-k", "-m", "-n", "-p", "-W", "-o", "-c", "--timeout", "--seed", "--tb", "--maxfail", "--durations")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the tests that the arguments name and returns pytest's exit code (the first that is not 0)."""
+    if "--help" in arguments or "-h" in arguments:
+        console.print(__doc__)
+        console.print("surge test [unit|integration|e2e|faults|PATH]... [pytest arguments]")
+        return 0
+    chosen, rest = select(arguments)
+    whole = not arguments
+    instance = test_instance()
+    coverage = Path(instance.home) / "coverage"
+    coverage.mkdir(parents=True, exist_ok=True)
+    for file in coverage.glob(".coverage*"):
+        file.unlink()
+    codes: dict[str, int] = {}
+    for kind in KINDS:
+        if kind.name not in chosen:
+            continue
+        began = time.monotonic()
+        console.rule(f"{kind.name} tests")
+        codes[kind.name] = _run_kind(instance, kind, [*chosen[kind.name], *rest], coverage)
+        console.print(f"{kind.name}: exit {codes[kind.name]} after {time.monotonic() - began:.0f} s")
+        if codes[kind.name] not in (0, NO_TESTS) and "-x" in rest:
+            break
+    failed = [code for code in codes.values() if code not in (0, NO_TESTS)]
+    result = failed[0] if failed else NO_TESTS if all(code == NO_TESTS for code in codes.values()) else 0
+    if list(coverage.glob(".coverage*")):
+        covered = _report_coverage(coverage, show=whole)
+        if "unit" in codes and not rest and chosen["unit"] == ["tests/unit"] and covered < PURE_CORE_BRANCHES:
+            console.print(f"branch coverage of the pure core is {covered:.1f} %, less than {PURE_CORE_BRANCHES} %")
+            result = result or 1
+    return result
+
+
+def _run_kind(instance: Instance, kind: Kind, arguments: list[str], coverage: Path) -> int:
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("SURGE_")}
+    if not kind.processes:
+        return _pytest(arguments, variables, kind, coverage)
+    _fresh(instance)
+    try:
+        with Progress(f"test stack ({kind.name}, ports {instance.port_base}…)") as progress:
+            from stack.up import Start
+
+            asyncio.run(Start(instance, progress, kind.processes, seeded=kind.seeded).run())
+        code = _pytest(arguments, {**variables, **_settings(instance)}, kind, coverage)
+        if code not in (0, NO_TESTS):
+            kept = _keep_logs(instance, kind)
+            console.print(f"logs of the test stack: {kept}")
+        return code
+    finally:
+        _fresh(instance)
+
+
+def _settings(instance: Instance) -> dict[str, str]:
+    own = {"SURGE_PROCESS": "tests", "SURGE_PORT_BASE": str(instance.port_base), "SURGE_LOG_JSON": "false"}
+    return {**environment.build(instance), **environment.ensure_secrets(instance), **own}
+
+
+def _fresh(instance: Instance) -> None:
+    from stack.up import down, wipe
+
+    if Supervisor(instance).alive() or instance.data.exists():
+        down(instance)
+        wipe(instance)
+
+
+def _keep_logs(instance: Instance, kind: Kind) -> Path:
+    kept = instance.home / "failed" / kind.name
+    subprocess.run(["rm", "-rf", str(kept)], check=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-r", str(instance.logs), str(kept)], check=True)
+    return kept
+
+
+def _pytest(arguments: list[str], variables: dict[str, str], kind: Kind, coverage: Path) -> int:
+    measured = ["coverage", "run", "--parallel-mode", f"--data-file={coverage}/.coverage", f"--source={_SOURCE}", "-m"]
+    command = [sys.executable, "-m", *(measured if kind.name != "faults" else []), "pytest", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**variables, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, check=False
+    ).returncode
+
+
+def _report_coverage(folder: Path, *, show: bool) -> float:
+    """Prints the whole coverage if asked, and returns the percentage of the pure core's branches that ran."""
+    base = [sys.executable, "-m", "coverage"]
+    data = f"--data-file={folder}/.coverage"
+    subprocess.run([*base, "combine", data, str(folder)], cwd=ROOT, capture_output=True, check=False)
+    if show:
+        subprocess.run([*base, "report", data, "--skip-covered", "--sort=cover"], cwd=ROOT, check=False)
+    target = folder / "pure-core.json"
+    target.unlink(missing_ok=True)
+    subprocess.run(
+        [*base, "json", data, f"--include={','.join(PURE_CORE)}", "-o", str(target)],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if not target.exists():
+        return 100.0
+    totals = json.loads(target.read_text())["totals"]
+    branches = totals["num_branches"]
+    return 100.0 * totals["covered_branches"] / branches if branches else 100.0
