@@ -3,15 +3,11 @@
 import datetime as dt
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from contracts.envelope import Envelope, Message, registry
 from contracts.events import InventoryReserved, OrderCreated
 from sagas import order as order_saga
 from sagas.engine import Early, Moved, Saga, Transition, advance, begin
 from sagas.order import Order
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +111,6 @@ class Batch:
             self._record(order, verdict.transition)
         elif isinstance(verdict, Early):
             self._park(envelope)
-        else:
-            log.debug("saga.stale", order_id=envelope.subject, type=envelope.type, status=order.instance.status)
 
     def _record(self, order: Order, transition: Transition) -> None:
         self._snapshot.orders[order.order_id] = order

@@ -1,18 +1,20 @@
 """``surge saga``: look into an order's saga, handle dead letters, run the simulator."""
 
 import asyncio
+from collections import Counter
 from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from kit.ids import is_uuid
 from kit.resources import open_resources
 from kit.settings import Settings
-from sagas import dead_letters, store
+from sagas import dead_letters, simulator, store
 from sagas.dead_letters import DeadLetter
 
 app = typer.Typer(help="The order saga: what happened to an order, dead letters, the simulator.", no_args_is_help=True)
@@ -107,6 +109,39 @@ async def _replay(numbers: list[int]) -> None:
             await dead_letters.replay(resources.producer, letter)
             console.print(f"replayed {letter.offset} to {letter.topic}")
     console.print(f"{len(chosen)} replayed")
+
+
+@app.command()
+def simulate(
+    runs: Annotated[int, typer.Option(min=1, help="How many schedules to run.")] = 5000,
+    seed: Annotated[int | None, typer.Option(help="Run this schedule alone.")] = None,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print the steps of --seed, or of the run that breaks.")
+    ] = False,
+) -> None:
+    """Runs the saga and its participants through crashes, duplicates, delays and disorder, and checks the books."""
+    seeds = [seed] if seed is not None else range(first, first + runs)
+    endings: Counter[str] = Counter()
+    crashes = messages = 0
+    try:
+        for number in track(seeds, description="Schedules", console=console, transient=True):
+            run = simulator.Run(number)
+            result = run.run()
+            endings.update(result.statuses)
+            crashes += result.crashes
+            messages += result.messages
+    except simulator.BooksBroken as broken:
+        if trace:
+            typer.echo("\n".join(broken.trace))
+        console.print(f"[red]The books are broken.[/] {escape(str(broken))}")
+        raise typer.Exit(1) from None
+    if trace and seed is not None:
+        typer.echo("\n".join(run.trace))
+    ended = ", ".join(f"{count:,} {status}" for status, count in sorted(endings.items()))
+    console.print(
+        f"{len(seeds):,} schedules, {messages:,} messages, {crashes:,} crashes: the books hold in all ({ended})."
+    )
 
 
 async def _read() -> list[DeadLetter]:

@@ -1,0 +1,77 @@
+"""Thousands of bad days, and proof that the simulator notices a saga that is wrong."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from sagas.engine import Go, Saga, State
+from sagas.order import SAGA
+from sagas.simulator import BooksBroken, Odds, Run, simulate
+
+SCHEDULES = 5000
+SLICES = 10
+
+
+@pytest.mark.parametrize("part", range(SLICES))
+def test_the_books_hold_whatever_happens(part: int) -> None:
+    size = SCHEDULES // SLICES
+    results = simulate(range(part * size, (part + 1) * size))
+    endings = Counter(status for result in results for status in result.statuses)
+    assert set(endings) == {"delivered", "cancelled"}
+    assert min(endings.values()) > size / 4, "a schedule that always ends the same way tests little"
+    assert sum(result.crashes for result in results) > size
+
+
+def test_a_seed_takes_the_same_steps_each_time() -> None:
+    first, again = Run(42), Run(42)
+    assert first.run() == again.run()
+    assert first.trace == again.trace
+
+
+def test_a_calm_world_delivers_what_is_in_stock() -> None:
+    result = Run(7, odds=Odds.none()).run()
+    assert result.crashes == 0
+
+
+def changed(state: str, change: Callable[[dict[str, Go]], dict[str, Go]]) -> Saga:
+    rules = change(dict(SAGA.states[state].on))
+    old = SAGA.states[state]
+    states = {**SAGA.states, state: State(on=rules, emits=old.emits, time_out=old.time_out)}
+    return replace(SAGA, states=states)
+
+
+def without(state: str, message: str, command: str) -> Saga:
+    """The order saga, but a rule forgets to send a command."""
+
+    def forget(rules: dict[str, Go]) -> dict[str, Go]:
+        rules[message] = replace(rules[message], send=tuple(c for c in rules[message].send if c != command))
+        return rules
+
+    return changed(state, forget)
+
+
+def ignoring(state: str, message: str) -> Saga:
+    """The order saga, but a state has no rule for a message."""
+    return changed(state, lambda rules: {name: go for name, go in rules.items() if name != message})
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        (without("awaiting_payment", "payment.failed", "inventory.release"), "its stock is held"),
+        (without("awaiting_payment", "order.cancel", "payment.void"), "is still charged"),
+        (without("cancelling", "shipment.cancelled", "payment.refund"), "is still charged"),
+        (without("processing", "shipment.in_transit", "inventory.fulfil"), "its stock is held"),
+        (ignoring("confirmed", "shipment.failed"), "nothing moves it"),
+        (ignoring("cancelling", "shipment.cancelled"), "nothing moves it"),
+    ],
+)
+def test_a_broken_table_is_found_out(broken: Saga, complaint: str) -> None:
+    with pytest.raises(BooksBroken, match=complaint) as caught:
+        simulate(range(600), saga=broken)
+    with pytest.raises(BooksBroken, match=complaint) as again:
+        Run(caught.value.seed, saga=broken).run()
+    assert again.value.trace == caught.value.trace
+    assert f"--seed {caught.value.seed}" in str(caught.value)
