@@ -78,8 +78,14 @@ class Start:
 
     async def _set_up(self) -> None:
         self.progress.expect(
-            [("packages", "system packages"), ("jars", "Kafka and friends"), ("supervisor", "supervisor")]
+            [
+                ("ports", "ports"),
+                ("packages", "system packages"),
+                ("jars", "Kafka and friends"),
+                ("supervisor", "supervisor"),
+            ]
         )
+        await self._step("ports", self._check_ports)
         await self._step("packages", packages.ensure)
         await self._step("jars", jars.ensure)
         await self._step("supervisor", self._supervise)
@@ -92,32 +98,35 @@ class Start:
             self.progress.finish(key, str(error), "failed")
             raise
 
-    def _supervise(self) -> str:
+    def _check_ports(self) -> str:
         alive = self.supervisor.alive()
         states = self.supervisor.states() if alive else {}
+        ended = [] if alive else end_leftovers(self.instance)
         needed = {
             instance_port: name
             for name in self.names
             if name not in states or not states[name].pid
             for instance_port in (self.instance.port(offset) for offset in PROCESSES[name].ports.values())
         }
-        ended = [] if alive else end_leftovers(self.instance)
         if taken := ports.holders(list(needed)):
             raise StackError(
                 "ports of this stack are in use; nothing was started",
                 "\n".join(f"{holder} (wanted by {needed[holder.port]})" for holder in taken)
                 + "\nStop it, or choose other ports with SURGE_PORT_BASE.",
             )
+        return f"free, after ending {', '.join(ended)}" if ended else "free"
+
+    def _supervise(self) -> str:
         self.instance.create()
         ensure_secrets(self.instance)
         render.write_environment(self.instance)
         render.write_supervisor(self.instance)
-        if alive:
+        if self.supervisor.alive():
             self.supervisor.apply_configuration()
             return "running"
         self.supervisor.launch()
         self.launched = True
-        return f"started, after ending {', '.join(ended)}" if ended else "started"
+        return "started"
 
     def _steps(self) -> list[_Step]:
         bootstrap = f"127.0.0.1:{self.instance.port(PROCESSES[KAFKA].port)}"
