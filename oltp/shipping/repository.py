@@ -9,7 +9,8 @@ import msgspec
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, INTEGER, TEXT, TIMESTAMP
 
-from contracts.envelope import registry
+from contracts import events
+from contracts.envelope import Message, registry
 from contracts.orders import Address, StockLine
 from kit.db import ReadSession
 from oltp.shipping.domain import Fulfilment, Parcel, ParcelStatus, Reply, State
@@ -56,6 +57,16 @@ _encoder: Final = msgspec.json.Encoder()
 _address: Final = msgspec.json.Decoder(Address)
 _items: Final = msgspec.json.Decoder(tuple[StockLine, ...])
 _replies: Final = msgspec.json.Decoder(list[_ReplyRow])
+
+_messages: Final[dict[str, msgspec.json.Decoder[Message]]] = {
+    registry.name_of(cls): msgspec.json.Decoder(cls)
+    for cls in (
+        events.ShipmentCreated,
+        events.ShipmentFailed,
+        events.ShipmentCancelled,
+        events.ShipmentCancelRefused,
+    )
+}
 
 _TIME: Final = TIMESTAMP(timezone=True)
 
@@ -302,7 +313,7 @@ def _reply_rows(replies: Iterable[Reply]) -> list[_ReplyRow]:
 
 
 def _reply(row: _ReplyRow) -> Reply:
-    return Reply(row.cause, msgspec.json.decode(row.data, type=registry.resolve(row.type)), row.at)
+    return Reply(row.cause, _messages[row.type].decode(row.data), row.at)
 
 
 def _record(row: Any, parcels: Iterable[Parcel]) -> Record:
