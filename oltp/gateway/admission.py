@@ -1,0 +1,377 @@
+"""Redis at the shop's door: idempotency records, the customer's rate, the cart and the advisory stock.
+
+An idempotency record is a hash. While its checkout is under way it holds the order as it will be produced
+(``order``) and since when (``claimed_at``, the Redis server's milliseconds); afterwards the answer. Each script decides
+and writes in one step.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from contracts import redis_keys
+from contracts.admission import AcceptedOrder
+from contracts.events import OrderCreated
+from contracts.orders import OrderLine
+from oltp.gateway import domain
+from oltp.gateway.settings import GatewaySettings
+
+EPOCH: Final = "idempotency:epoch"
+"""Present as long as Redis remembers every key of the last hours; a Redis that lost its data lost this too."""
+
+_WINDOW_MS: Final = 60_000
+_encoder: Final = msgspec.json.Encoder()
+_order_decoder: Final = msgspec.json.Decoder(OrderCreated)
+
+_NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
+_RECORD: Final = "'order_id', 'request_hash', 'claimed_at', 'order', 'answer'"
+
+_LOOK: Final = f"""
+{_NOW}
+return {{redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECORD}), redis.call('HGETALL', KEYS[2])}}
+"""
+
+# KEYS: record, epoch, attempts, cart, running, then the stock of each line
+# ARGV: order id, request hash, order, record's life, limit, window, longest run, then product id and units of each line
+_CLAIM: Final = f"""
+if redis.call('EXISTS', KEYS[2]) == 0 then return {{'forgotten'}} end
+{_NOW}
+local known = redis.call('HMGET', KEYS[1], {_RECORD})
+if known[1] then return {{'known', now, known}} end
+
+local lines = #KEYS - 5
+for line = 1, lines do
+  local units = redis.call('HGET', KEYS[4], ARGV[6 + 2 * line])
+  if not units or tonumber(units) < tonumber(ARGV[7 + 2 * line]) then return {{'cart_changed'}} end
+end
+if redis.call('EXISTS', KEYS[5]) == 1 then return {{'busy'}} end
+
+local limit, window = tonumber(ARGV[5]), tonumber(ARGV[6])
+local remaining, reset = -1, 0
+if limit > 0 then
+  local attempts = redis.call('LRANGE', KEYS[3], 0, limit - 1)
+  local used = 0
+  while used < #attempts and tonumber(attempts[used + 1]) > now - window do used = used + 1 end
+  local oldest = tonumber(attempts[used] or now)
+  reset = oldest + window - now
+  if used >= limit then return {{'limited', reset}} end
+  redis.call('LPUSH', KEYS[3], now)
+  redis.call('LTRIM', KEYS[3], 0, limit - 1)
+  redis.call('PEXPIRE', KEYS[3], window)
+  remaining = limit - used - 1
+end
+
+local short = {{}}
+for line = 1, lines do
+  local left = redis.call('GET', KEYS[5 + line])
+  if left and tonumber(left) < tonumber(ARGV[7 + 2 * line]) then
+    short[#short + 1] = ARGV[6 + 2 * line]
+    short[#short + 1] = tostring(math.max(0, tonumber(left)))
+  end
+end
+if #short > 0 then return {{'short', remaining, reset, short}} end
+
+redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'order', ARGV[3], 'claimed_at', now)
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('SET', KEYS[5], ARGV[1], 'PX', ARGV[7])
+return {{'claimed', remaining, reset}}
+"""
+
+# KEYS: record; ARGV: the claim's time as it was seen
+_TAKE_OVER: Final = f"""
+if redis.call('HGET', KEYS[1], 'claimed_at') ~= ARGV[1] then return 0 end
+{_NOW}
+redis.call('HSET', KEYS[1], 'claimed_at', now)
+return 1
+"""
+
+# KEYS: record, running; ARGV: order id
+_LET_GO: Final = """
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+if redis.call('HGET', KEYS[1], 'order_id') ~= ARGV[1] or redis.call('HEXISTS', KEYS[1], 'answer') == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'claimed_at', 0)
+return 1
+"""
+
+# KEYS: record, cart, accepted order, running
+# ARGV: order id, request hash, answer, record's life, accepted order, then product id and units of each line
+_FINISH: Final = f"""
+local known = redis.call('HMGET', KEYS[1], 'order_id', 'answer')
+if known[1] and known[1] ~= ARGV[1] then
+  {_NOW}
+  return {{now, redis.call('HMGET', KEYS[1], {_RECORD})}}
+end
+if known[2] then return {{}} end
+redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'answer', ARGV[3])
+redis.call('HDEL', KEYS[1], 'order', 'claimed_at')
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+for line = 6, #ARGV, 2 do
+  if redis.call('HINCRBY', KEYS[2], ARGV[line], -ARGV[line + 1]) <= 0 then redis.call('HDEL', KEYS[2], ARGV[line]) end
+end
+redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[4])
+if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
+return {{}}
+"""
+
+# KEYS: record; ARGV: order id, request hash, answer, record's life
+_REMEMBER: Final = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'answer', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+
+
+def record_key(user_id: str, key: str) -> str:
+    """HASH, the idempotency record of one customer's key."""
+    return f"idempotency:{user_id}:{key}"
+
+
+def attempts_key(user_id: str) -> str:
+    """LIST of the times of a customer's latest checkouts, newest first, at most as many as the limit."""
+    return f"checkout_attempts:{user_id}"
+
+
+def running_key(user_id: str) -> str:
+    """STRING, id of the order that a customer's cart is just becoming."""
+    return f"checkout_running:{user_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered of a key. ``answer`` is None while the checkout is under way; then ``order`` is not."""
+
+    order_id: str
+    request_hash: str
+    claimed_at: str
+    age_ms: int
+    order: OrderCreated | None
+    answer: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Redis knows when a checkout comes in. ``remembers``: whether a key without a record is really new."""
+
+    remembers: bool
+    record: Record | None
+    cart: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Where a customer stands: checkouts left and seconds until one more is free. ``remaining`` < 0: no limit."""
+
+    remaining: int
+    reset_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The key is this request's; it has to produce the order."""
+
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Another request had the key first."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """The customer has tried too often."""
+
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Products (and their units left) of which there is not enough."""
+
+    left: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Redis lost its data a moment ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class CartChanged:
+    """The cart no longer holds what was priced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The customer's cart is just being bought under another key."""
+
+
+Verdict = Claimed | Known | Limited | Short | Forgotten | CartChanged | Busy
+
+
+def _record(now: int, fields: Sequence[str | None]) -> Record | None:
+    order_id, request_hash, claimed_at, order, answer = fields
+    if order_id is None:
+        return None
+    return Record(
+        order_id=order_id,
+        request_hash=request_hash or "",
+        claimed_at=claimed_at or "0",
+        age_ms=now - int(claimed_at or 0),
+        order=_order_decoder.decode(order) if order is not None else None,
+        answer=answer.encode() if answer is not None else None,
+    )
+
+
+def _rate(remaining: int, reset_ms: int) -> Rate:
+    return Rate(remaining, max(1, -(-reset_ms // 1000)) if remaining >= 0 else 0)
+
+
+class Admission:
+    """The scripts."""
+
+    def __init__(self, redis: Redis, settings: GatewaySettings) -> None:
+        self._redis = redis
+        self._limit = settings.checkout_limit_per_minute
+        self._life_ms = settings.idempotency_hours * 3_600_000
+        self._longest_run_ms = int(settings.checkout_takeover_seconds * 1000)
+        self._look = redis.register_script(_LOOK)
+        self._claim = redis.register_script(_CLAIM)
+        self._take_over = redis.register_script(_TAKE_OVER)
+        self._let_go = redis.register_script(_LET_GO)
+        self._finish = redis.register_script(_FINISH)
+        self._remember = redis.register_script(_REMEMBER)
+
+    async def look(self, user_id: str, key: str) -> Seen:
+        """The key's record and the customer's cart."""
+        keys = [record_key(user_id, key), redis_keys.cart(user_id), EPOCH]
+        remembers, now, record, cart = await self._look(keys)
+        quantities = {cart[i]: int(cart[i + 1]) for i in range(0, len(cart), 2)}
+        return Seen(
+            remembers=bool(remembers),
+            record=_record(now, record),
+            cart={product_id: quantity for product_id, quantity in quantities.items() if quantity > 0},
+        )
+
+    async def claim(self, order: OrderCreated) -> Verdict:
+        """Admits an order: claims its key for it, if nobody has and nothing speaks against it.
+
+        Every call that gets as far as the rate limit counts, admitted or short of stock; a known key does not.
+        """
+        user_id = order.user_id
+        keys = [
+            record_key(user_id, order.idempotency_key),
+            EPOCH,
+            attempts_key(user_id),
+            redis_keys.cart(user_id),
+            running_key(user_id),
+            *(redis_keys.stock(line.product_id) for line in order.lines),
+        ]
+        args: list[str | bytes | int] = [
+            order.order_id,
+            order.request_hash,
+            _encoder.encode(order),
+            self._life_ms,
+            self._limit,
+            _WINDOW_MS,
+            self._longest_run_ms,
+            *_flat(order.lines),
+        ]
+        name, *rest = await self._claim(keys, args)
+        match name:
+            case "claimed":
+                return Claimed(_rate(*rest))
+            case "known":
+                record = _record(*rest)
+                assert record is not None
+                return Claimed(Rate(-1, 0)) if _own(record, order) else Known(record)
+            case "limited":
+                return Limited(_rate(0, rest[0]))
+            case "short":
+                left = rest[2]
+                return Short({left[i]: int(left[i + 1]) for i in range(0, len(left), 2)})
+            case "busy":
+                return Busy()
+            case "cart_changed":
+                return CartChanged()
+            case _:
+                return Forgotten()
+
+    async def record(self, user_id: str, key: str) -> Record | None:
+        """The key's record."""
+        return (await self.look(user_id, key)).record
+
+    async def take_over(self, user_id: str, key: str, record: Record) -> bool:
+        """Makes an abandoned claim this request's; false if somebody else was faster."""
+        return bool(await self._take_over([record_key(user_id, key)], [record.claimed_at]))
+
+    async def let_go(self, order: OrderCreated) -> None:
+        """Leaves a claim, whose order could not be produced, to the next request with its key."""
+        keys = [record_key(order.user_id, order.idempotency_key), running_key(order.user_id)]
+        await self._let_go(keys, [order.order_id])
+
+    async def finish(self, accepted: AcceptedOrder, answer: bytes) -> Record | None:
+        """Stores the answer, takes what was bought out of the cart, and lets the order be read; once.
+
+        Returns:
+            the record that has the key instead, if Redis was wiped since the claim and another order got it.
+        """
+        user_id = accepted.user_id
+        keys = [
+            record_key(user_id, accepted.idempotency_key),
+            redis_keys.cart(user_id),
+            redis_keys.accepted_order(accepted.order_id),
+            running_key(user_id),
+        ]
+        args: list[str | bytes | int] = [
+            accepted.order_id,
+            accepted.request_hash,
+            answer,
+            self._life_ms,
+            _encoder.encode(accepted),
+            *_flat(accepted.lines),
+        ]
+        other = await self._finish(keys, args)
+        return _record(*other) if other else None
+
+    async def remember(self, rows: Iterable[tuple[str, str, str, str, bytes, int]]) -> None:
+        """Restores answered records: user id, key, order id, request hash, answer and remaining life in ms."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for user_id, key, order_id, request_hash, answer, life_ms in rows:
+                await self._remember(
+                    [record_key(user_id, key)], [order_id, request_hash, answer, life_ms], client=pipeline
+                )
+            await pipeline.execute()
+
+
+def _own(record: Record, order: OrderCreated) -> bool:
+    """Whether it is this very order that has the key: the client repeated a script whose reply was lost."""
+    return record.order_id == order.order_id and record.answer is None
+
+
+def _flat(lines: Sequence[OrderLine]) -> list[str | int]:
+    flat: list[str | int] = []
+    for line in lines:
+        flat += (line.product_id, line.quantity)
+    return flat
+
+
+def describe(left: Mapping[str, int], order: OrderCreated) -> list[dict[str, Any]]:
+    """The lines that there is not enough for, as a client is told."""
+    requested = domain.units(order.lines)
+    return [
+        {
+            "product_id": line.product_id,
+            "name": line.name,
+            "requested": requested[line.product_id],
+            "available": left[line.product_id],
+        }
+        for line in order.lines
+        if line.product_id in left
+    ]

@@ -1,0 +1,69 @@
+"""Puts the public API together. Only here do services meet."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from pydantic import SecretStr
+from starlette.middleware import Middleware
+
+from kit.app import Lifespan, broker_answers, create_app, redis_answers
+from kit.resources import Resources
+from kit.worker import Periodic, running
+from oltp.gateway import docs, endpoints, openapi
+from oltp.gateway.admission import Admission
+from oltp.gateway.limits import EXCHANGE_SECONDS, RateLimits, Windows
+from oltp.gateway.order_log import OrderLog
+from oltp.gateway.recovery import Recovery
+from oltp.gateway.service import Checkout
+from oltp.gateway.settings import GatewaySettings
+
+ROUTERS: Final[Sequence[APIRouter]] = (endpoints.router,)
+LIFESPANS: Final[Sequence[Lifespan]] = ()
+
+
+def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPANS) -> FastAPI:
+    """The gateway's application. ``lifespans`` open what the services need; their states are merged.
+
+    In the request state: ``resources``, ``queue`` (:class:`contracts.admission.OrderQueue`), ``products``
+    (:class:`contracts.products.ProductDirectory`), and what the services' own lifespans give.
+    """
+
+    @asynccontextmanager
+    async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
+        windows = Windows(resources.redis)
+        order_log = OrderLog(settings)
+        admission = Admission(resources.redis, settings)
+        recovery = Recovery(resources, settings, admission, order_log)
+        checkout = Checkout(settings, admission, order_log, recovery, resources.producer, resources.clock)
+        state: dict[str, Any] = {"limits": windows, "queue": order_log, "checkout": checkout}
+        async with AsyncExitStack() as stack:
+            for opened in lifespans:
+                state |= await stack.enter_async_context(opened(resources))
+            limits = Periodic("rate-limits", windows.exchange, EXCHANGE_SECONDS)
+            await stack.enter_async_context(running([order_log, recovery, checkout, limits]))
+            yield state
+
+    app = create_app(
+        settings,
+        title="Surge",
+        description=openapi.DESCRIPTION.strip(),
+        version="1",
+        routers=ROUTERS,
+        ready=[redis_answers, broker_answers],
+        lifespan=lifespan,
+        producer_timeout=settings.checkout_produce_seconds,
+    )
+    app.user_middleware.append(Middleware(RateLimits, settings=settings))
+    docs.install(app)
+    return app
+
+
+def describing_settings() -> GatewaySettings:
+    """Settings that suffice to describe the API; nothing can be connected with them."""
+    return GatewaySettings(
+        database_url=SecretStr("postgresql+asyncpg://localhost/none"),
+        redis_url=SecretStr("redis://localhost"),
+        jwt_secret=SecretStr("only-describes-the-api-insecure-secret"),
+    )

@@ -1,0 +1,94 @@
+"""The checkout route."""
+
+import re
+from typing import Annotated, Any, Final, cast
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from kit.auth import CurrentUser
+from kit.errors import Invalid, TooManyRequests, Unauthorized, Unavailable, responses
+from oltp.gateway.domain import Purchase
+from oltp.gateway.errors import (
+    CartEmpty,
+    CheckoutInFlight,
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+    OrderTooLarge,
+    OutOfStock,
+    ProductsUnavailable,
+)
+from oltp.gateway.schemas import AcceptedCheckout, CheckoutRequest
+from oltp.gateway.service import Checkout
+
+router = APIRouter(tags=["checkout"])
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY_PARAMETER: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "A fresh random value for each order, the same one for each try at it. Remembered for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+    "example": "6f0c2b1e-0a41-4a4f-9f57-1d0a3b8a9d55",
+}
+_HEADERS: Final = {
+    "Location": {"description": "Where the order can be read.", "schema": {"type": "string"}, "required": True},
+    "RateLimit": {
+        "description": "Checkouts left and seconds until one more is free; absent on a repeated request.",
+        "schema": {"type": "string"},
+        "example": '"checkout";r=2;t=60',
+    },
+}
+
+
+def _idempotency_key(request: Request) -> str:
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise IdempotencyKeyRequired("Send one Idempotency-Key header of 1 to 255 visible ASCII characters.")
+    return keys[0]
+
+
+@router.post(
+    "/api/orders/checkout",
+    summary="Buy the cart",
+    status_code=202,
+    response_model=AcceptedCheckout,
+    response_description="Accepted: the order is in the queue",
+    responses={
+        202: {"headers": _HEADERS},
+        **responses(
+            IdempotencyKeyRequired,
+            Unauthorized,
+            CartEmpty,
+            ProductsUnavailable,
+            OutOfStock,
+            OrderTooLarge,
+            CheckoutInFlight,
+            Invalid,
+            IdempotencyKeyReused,
+            TooManyRequests,
+            Unavailable,
+        ),
+    },
+    openapi_extra={"parameters": [_KEY_PARAMETER]},
+)
+async def checkout(
+    body: CheckoutRequest,
+    principal: CurrentUser,
+    key: Annotated[str, Depends(_idempotency_key)],
+    request: Request,
+) -> Response:
+    """Turns the caller's cart into an order and empties the cart.
+
+    The order is accepted once it lies in the order queue; reserving the stock and charging the payment follow, and show
+    at the order's `Location`. The same key gets the same answer, however often and however late it is sent.
+    """
+    service = cast(Checkout, request.state.checkout)
+    purchase = Purchase(body.shipping_address.to_contract(), body.payment_method.to_contract())
+    accepted = await service.place(principal.user_id, key, purchase, request.state.products)
+    return Response(
+        accepted.body,
+        202,
+        headers={"Location": f"/api/orders/{accepted.order_id}", **service.rate_headers(accepted.rate)},
+        media_type="application/json",
+    )

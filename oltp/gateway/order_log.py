@@ -1,0 +1,153 @@
+"""The order log as a queue: how many messages the saga still has before an order's own."""
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.partitioner import murmur2
+
+from contracts.topics import ORDER_EVENTS
+from kit.kafka import Placement
+from kit.settings import Settings
+
+log = structlog.get_logger()
+
+SAGA_GROUP: Final = "order-saga"
+_ATTEMPT_SECONDS: Final = 3.0
+_BUSY_SECONDS: Final = 0.2
+_IDLE_SECONDS: Final = 2.0
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition that the producer's default partitioner gives a key."""
+    return int(murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+class OrderLog:
+    """Follows the log's ends and the saga's committed offsets, every 200 ms while somebody asks.
+
+    Implements :class:`contracts.admission.OrderQueue`. What it says is an estimate of up to that age.
+    """
+
+    name = "order-log"
+
+    def __init__(self, settings: Settings) -> None:
+        self.ready = True
+        self._settings = settings
+        self._ends: list[int] = []
+        self._committed: list[int] = []
+        self._fresh = False
+        self._asked = asyncio.Event()
+        self._clients: AsyncExitStack | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._coordinator: int | None = None
+        self._partitions = 0
+        self._lock = asyncio.Lock()
+
+    def backlog(self, order_id: str) -> int:
+        """How many messages are ahead of an order that is produced now; 0 as long as nothing is known."""
+        self._asked.set()
+        if not self._ends:
+            return 0
+        partition = partition_of(order_id, len(self._ends))
+        return max(0, self._ends[partition] - self._committed[partition])
+
+    def produced(self, place: Placement) -> None:
+        """Tells of an own message, so that the next one queues up behind it."""
+        if place.partition < len(self._ends):
+            self._ends[place.partition] = max(self._ends[place.partition], place.offset + 1)
+
+    def position(self, partition: int, offset: int) -> int | None:
+        """How many messages the saga still has before the one at ``offset``; None if that is not known."""
+        self._asked.set()
+        if not self._fresh or partition >= len(self._committed):
+            return None
+        return max(0, offset - self._committed[partition])
+
+    async def run(self) -> None:
+        """Keeps the figures fresh until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.refresh()
+                except (KafkaError, TimeoutError, OSError) as error:
+                    if self._fresh:
+                        log.warning("order_log.away", error=repr(error))
+                    self._fresh = False
+                await asyncio.sleep(_BUSY_SECONDS)
+                if not self._asked.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._asked.wait(), _IDLE_SECONDS)
+                self._asked.clear()
+        finally:
+            await self._disconnect()
+
+    async def refresh(self) -> tuple[list[int], list[int]]:
+        """Reads the partitions' end offsets and the saga's committed ones, as they stand now.
+
+        Raises:
+            KafkaError, TimeoutError, OSError: if Kafka is away.
+        """
+        async with self._lock:
+            try:
+                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                    ends, committed = await self._read()
+            except BaseException:
+                await self._disconnect()
+                raise
+        self._ends = ends
+        self._committed = committed
+        self._fresh = True
+        return ends, committed
+
+    async def _read(self) -> tuple[list[int], list[int]]:
+        consumer, admin = await self._connected()
+        partitions = [TopicPartition(ORDER_EVENTS, n) for n in range(self._partitions)]
+        ends = await consumer.end_offsets(partitions)
+        if self._coordinator is None:
+            self._coordinator = await admin.find_coordinator(SAGA_GROUP)
+        committed = await admin.list_consumer_group_offsets(SAGA_GROUP, self._coordinator, partitions)
+        return [ends[p] for p in partitions], [max(0, committed[p].offset) for p in partitions]
+
+    async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
+        if self._consumer is None or self._admin is None:
+            client_id = f"{self._settings.instance}.{self._settings.process}.order-log"
+            async with AsyncExitStack() as stack:
+                consumer = AIOKafkaConsumer(
+                    bootstrap_servers=self._settings.kafka_bootstrap,
+                    client_id=client_id,
+                    enable_auto_commit=False,
+                    metadata_max_age_ms=60_000,
+                )
+                stack.push_async_callback(consumer.stop)
+                await consumer.start()
+                admin = AIOKafkaAdminClient(
+                    bootstrap_servers=self._settings.kafka_bootstrap,
+                    client_id=client_id,
+                    request_timeout_ms=int(_ATTEMPT_SECONDS * 1000),
+                )
+                stack.push_async_callback(admin.close)
+                await admin.start()
+                [topic] = await admin.describe_topics([ORDER_EVENTS])
+                if topic["error_code"]:
+                    raise for_code(topic["error_code"])(f"topic {ORDER_EVENTS}")
+                self._partitions = len(topic["partitions"])
+                self._clients = stack.pop_all()
+            self._consumer, self._admin = consumer, admin
+        return self._consumer, self._admin
+
+    async def _disconnect(self) -> None:
+        clients, self._clients = self._clients, None
+        self._consumer = self._admin = self._coordinator = None
+        if clients is not None:
+            try:
+                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                    await clients.aclose()
+            except (KafkaError, TimeoutError, OSError) as error:
+                log.warning("order_log.close_failed", error=repr(error))

@@ -1,0 +1,90 @@
+"""What a checkout is asked with and answered with, as OpenAPI shows it."""
+
+import datetime as dt
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from contracts.orders import Address, OrderStatus, PaymentMethod, PaymentMethodType
+
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _text(longest: int, shortest: int = 0) -> StringConstraints:
+    return StringConstraints(min_length=shortest, max_length=longest, pattern=_PRINTABLE)
+
+
+class ShippingAddress(BaseModel):
+    """Where the order goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, _text(200, 1)] = Field(description="Who receives it.", examples=["Ada Lovelace"])
+    line1: Annotated[str, _text(200, 1)] = Field(description="Street and number.", examples=["12 St James's Square"])
+    line2: Annotated[str, _text(200)] = Field(default="", description="Flat, floor, company.", examples=["Flat 3"])
+    city: Annotated[str, _text(100, 1)] = Field(description="Town.", examples=["London"])
+    region: Annotated[str, _text(100)] = Field(
+        default="", description="State or province.", examples=["Greater London"]
+    )
+    postal_code: Annotated[str, _text(20, 1)] = Field(description="Postal code.", examples=["SW1Y 4JH"])
+    country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] = Field(
+        description="ISO 3166-1 alpha-2.", examples=["GB"]
+    )
+    phone: Annotated[str, _text(32)] = Field(default="", description="For the carrier.", examples=["+44 20 7946 0000"])
+    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = Field(
+        default=None, description="Degrees, if known: finds the nearest warehouse.", examples=[51.5074]
+    )
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] | None = Field(
+        default=None, description="Degrees, if known.", examples=[-0.1353]
+    )
+
+    def to_contract(self) -> Address:
+        """The address as messages carry it."""
+        return Address(**dict(self))
+
+
+class Payment(BaseModel):
+    """How the order is paid."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: PaymentMethodType = Field(description="Kind of instrument.", examples=["card"])
+    token: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = Field(
+        description="The payment provider's token for the customer's instrument; never a card number.",
+        examples=["tok_visa"],
+    )
+
+    def to_contract(self) -> PaymentMethod:
+        """The method as messages carry it."""
+        return PaymentMethod(type=self.type, token=self.token)
+
+
+class CheckoutRequest(BaseModel):
+    """Buys everything in the caller's cart."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shipping_address: ShippingAddress = Field(description="Where the order goes.")
+    payment_method: Payment = Field(description="How it is paid.")
+
+
+class AcceptedItem(BaseModel):
+    """One line of the order."""
+
+    product_id: str = Field(description="The product.", examples=["0193a0c4-7c1e-7d3a-9a53-2f6d1c0f7b11"])
+    sku: str = Field(description="Stock keeping unit.", examples=["TEA-0042"])
+    name: str = Field(description="The product's name.", examples=["Earl Grey, 250 g"])
+    quantity: int = Field(description="Units.", examples=[2])
+    unit_price: int = Field(description="Minor units, each.", examples=[1250])
+
+
+class AcceptedCheckout(BaseModel):
+    """The order is in the log; what becomes of it shows at its `Location`."""
+
+    order_id: str = Field(description="The order.", examples=["0193a0c4-80aa-7e55-8c0e-5a1b9a4f6d02"])
+    status: OrderStatus = Field(description="`pending`: accepted, nothing reserved yet.", examples=["pending"])
+    total_amount: int = Field(description="Minor units.", examples=[2500])
+    currency: str = Field(description="ISO 4217.", examples=["USD"])
+    queue_position: int = Field(description="Messages ahead of the order when it was accepted.", examples=[0])
+    created_at: dt.datetime = Field(description="When it was accepted.", examples=["2026-11-27T08:00:00.123456Z"])
+    items: list[AcceptedItem] = Field(description="What was bought, in order of product id.")

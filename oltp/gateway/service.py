@@ -1,0 +1,275 @@
+"""The checkout: an order is born in Kafka. No database stands on this path."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import structlog
+
+from contracts.admission import AcceptedOrder
+from contracts.envelope import caused_id, registry, seal
+from contracts.events import OrderCreated
+from contracts.products import ProductDirectory
+from kit import telemetry
+from kit.clock import Clock
+from kit.errors import TooManyRequests, Unavailable
+from kit.ids import new_id
+from kit.kafka import EventProducer, Placement
+from kit.transient import is_transient
+from oltp.gateway import domain
+from oltp.gateway.admission import (
+    Admission,
+    Busy,
+    CartChanged,
+    Claimed,
+    Forgotten,
+    Known,
+    Limited,
+    Rate,
+    Record,
+    Short,
+    describe,
+)
+from oltp.gateway.domain import Purchase
+from oltp.gateway.errors import (
+    CartEmpty,
+    CheckoutInFlight,
+    IdempotencyKeyReused,
+    OrderTooLarge,
+    OutOfStock,
+    ProductsUnavailable,
+)
+from oltp.gateway.order_log import OrderLog
+from oltp.gateway.recovery import Recovery
+from oltp.gateway.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+SOURCE: Final = "surge/gateway"
+_CREATED: Final = registry.name_of(OrderCreated)
+_ROUNDS: Final = 4
+_FIRST_LOOK_SECONDS: Final = 0.01
+_LONGEST_LOOK_SECONDS: Final = 0.1
+_FINISH_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a checkout. ``rate`` is only known to the request that made the order."""
+
+    order_id: str
+    body: bytes
+    rate: Rate | None
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    accepted: AcceptedOrder
+    body: bytes
+    give_up_at: float
+
+
+class Checkout:
+    """Admits a cart and produces its order, once per customer and idempotency key.
+
+    Also a task: it finishes in the background the checkouts whose order is in the log while Redis was away before it
+    heard of it.
+    """
+
+    name = "checkout-finisher"
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        admission: Admission,
+        order_log: OrderLog,
+        recovery: Recovery,
+        producer: EventProducer,
+        clock: Clock,
+    ) -> None:
+        self.ready = True
+        self._settings = settings
+        self._admission = admission
+        self._order_log = order_log
+        self._recovery = recovery
+        self._producer = producer
+        self._clock = clock
+        self._unfinished: deque[_Unfinished] = deque(maxlen=10_000)
+
+    async def place(self, user_id: str, key: str, purchase: Purchase, products: ProductDirectory) -> Accepted:
+        """Buys the customer's cart.
+
+        Raises:
+            IdempotencyKeyReused: the key came with another body before.
+            CheckoutInFlight: the key's first request, or another checkout of this cart, has no answer yet.
+            CartEmpty, ProductsUnavailable, OutOfStock, OrderTooLarge: the cart can't be bought as it is.
+            TooManyRequests: the customer's limit of checkouts is reached.
+            Unavailable: Kafka is away, or Redis is just learning its keys again; the same key is safe to try again.
+        """
+        request_hash = domain.request_hash(purchase)
+        for _ in range(_ROUNDS):
+            seen = await self._admission.look(user_id, key)
+            if seen.record is not None:
+                return await self._known(user_id, key, request_hash, seen.record)
+            if not seen.remembers:
+                await self._recovered()
+                continue
+            order = await self._order(user_id, key, request_hash, purchase, seen.cart, products)
+            verdict = await self._admission.claim(order)
+            match verdict:
+                case Claimed(rate):
+                    return await self._produce(order, rate)
+                case Known(record):
+                    return await self._known(user_id, key, request_hash, record)
+                case Limited(rate):
+                    raise self._limited(rate)
+                case Short(left):
+                    raise OutOfStock(describe(left, order))
+                case Busy():
+                    raise CheckoutInFlight("Another checkout of this cart is under way.")
+                case Forgotten() | CartChanged():
+                    continue
+        raise CheckoutInFlight("The cart keeps changing while it is being bought.")
+
+    async def _recovered(self) -> None:
+        if not await self._recovery.wait(self._settings.checkout_recovery_wait_seconds):
+            raise Unavailable("The shop is recalling its latest checkouts; please try again with the same key.")
+
+    async def _order(
+        self,
+        user_id: str,
+        key: str,
+        request_hash: str,
+        purchase: Purchase,
+        cart: dict[str, int],
+        products: ProductDirectory,
+    ) -> OrderCreated:
+        if not cart:
+            raise CartEmpty("Put something into the cart first.")
+        priced = domain.price(cart, await products.get_many(cart))
+        if priced.unavailable:
+            raise ProductsUnavailable(priced.unavailable)
+        if priced.total > domain.LARGEST_TOTAL:
+            raise OrderTooLarge(f"An order may cost up to {domain.LARGEST_TOTAL} minor units; buy in several orders.")
+        if len(priced.currencies) > 1:
+            raise ProductsUnavailable([line.product_id for line in priced.lines])
+        order_id = new_id()
+        return OrderCreated(
+            order_id=order_id,
+            user_id=user_id,
+            idempotency_key=key,
+            request_hash=request_hash,
+            currency=next(iter(priced.currencies)),
+            total_amount=priced.total,
+            lines=priced.lines,
+            shipping_address=purchase.shipping_address,
+            payment_method=purchase.payment_method,
+            queue_position=self._order_log.backlog(order_id),
+            created_at=self._clock.now(),
+        )
+
+    def _limited(self, rate: Rate) -> TooManyRequests:
+        limit = self._settings.checkout_limit_per_minute
+        return TooManyRequests(
+            f"At most {limit} checkouts a minute; come back in {rate.reset_seconds} s.",
+            retry_after=rate.reset_seconds,
+            headers=self.rate_headers(rate),
+        )
+
+    def rate_headers(self, rate: Rate | None) -> dict[str, str]:
+        """Where the customer stands, as the ``RateLimit`` headers say it."""
+        if rate is None or rate.remaining < 0:
+            return {}
+        return {
+            "RateLimit-Policy": f'"checkout";q={self._settings.checkout_limit_per_minute};w=60',
+            "RateLimit": f'"checkout";r={rate.remaining};t={rate.reset_seconds}',
+        }
+
+    async def _known(self, user_id: str, key: str, request_hash: str, record: Record) -> Accepted:
+        """The answer of the key's first request, waited for if need be; an abandoned claim is carried on."""
+        started = asyncio.get_running_loop().time()
+        pause = _FIRST_LOOK_SECONDS
+        while record.request_hash == request_hash:
+            if record.answer is not None:
+                return Accepted(record.order_id, record.answer, None)
+            assert record.order is not None
+            if record.age_ms >= self._settings.checkout_takeover_seconds * 1000:
+                if await self._admission.take_over(user_id, key, record):
+                    log.info("checkout.taken_over", order_id=record.order_id)
+                    return await self._produce(record.order, None)
+            elif asyncio.get_running_loop().time() - started >= self._settings.checkout_wait_seconds:
+                raise CheckoutInFlight("The first request with this key has no answer yet.")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_LOOK_SECONDS)
+            found = await self._admission.record(user_id, key)
+            if found is None:
+                raise Unavailable("The shop lost its memory just now; please try again with the same key.")
+            record = found
+        raise IdempotencyKeyReused("This key was used before with another body; use a fresh key for another order.")
+
+    async def _produce(self, order: OrderCreated, rate: Rate | None) -> Accepted:
+        envelope = seal(
+            order,
+            id=caused_id(order.order_id, _CREATED),
+            source=SOURCE,
+            subject=order.order_id,
+            time=order.created_at,
+            correlationid=telemetry.correlation_id(),
+            traceparent=telemetry.traceparent(),
+        )
+        try:
+            async with asyncio.timeout(self._settings.checkout_produce_seconds):
+                [place] = await self._producer.send([envelope])
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("checkout.not_produced", order_id=order.order_id, error=repr(error))
+            await self._let_go(order)
+            raise Unavailable("The order queue is away for a moment; please try again with the same key.") from error
+        self._order_log.produced(place)
+        return await self._finish(order, place, rate)
+
+    async def _let_go(self, order: OrderCreated) -> None:
+        try:
+            await self._admission.let_go(order)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("checkout.claim_kept", order_id=order.order_id, error=repr(error))
+
+    async def _finish(self, order: OrderCreated, place: Placement, rate: Rate | None) -> Accepted:
+        body = domain.answer_to(order)
+        accepted = AcceptedOrder(
+            **msgspec.structs.asdict(order), log_partition=place.partition, log_offset=place.offset
+        )
+        try:
+            other = await self._admission.finish(accepted, body)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("checkout.finished_later", order_id=order.order_id, error=repr(error))
+            give_up_at = asyncio.get_running_loop().time() + _FINISH_SECONDS
+            self._unfinished.append(_Unfinished(accepted, body, give_up_at))
+            other = None
+        if other is not None:
+            return await self._known(order.user_id, order.idempotency_key, order.request_hash, other)
+        return Accepted(order.order_id, body, rate)
+
+    async def run(self) -> None:
+        """Finishes what could not be finished at once, until cancelled."""
+        while True:
+            await asyncio.sleep(0.2)
+            while self._unfinished:
+                first = self._unfinished[0]
+                try:
+                    await self._admission.finish(first.accepted, first.body)
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                    if asyncio.get_running_loop().time() < first.give_up_at:
+                        break
+                    log.error("checkout.unfinished", order_id=first.accepted.order_id, exc_info=error)
+                if self._unfinished and self._unfinished[0] is first:
+                    self._unfinished.popleft()
