@@ -1,6 +1,7 @@
 """The FastAPI application that every process serves: problems, health, metrics, tracing, limits."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -84,23 +85,33 @@ class Tracing:
                 raise _BodyTooLarge
             return message
 
+        async def answer_within_limit(message: Message) -> None:
+            # FastAPI makes an error while it reads the body its own 400; that one must not go out
+            if seen <= self._max_body_bytes:
+                await answer(message)
+
         try:
-            if not length.isdigit() or int(length) > self._max_body_bytes:
-                raise _BodyTooLarge
-            await self._app(scope, bounded, answer)
-        except _BodyTooLarge:
-            document = {
-                "type": "payload-too-large",
-                "title": "Payload too large",
-                "status": 413,
-                "detail": f"A request's body may have {self._max_body_bytes} bytes.",
-                "instance": scope["path"],
-                "trace_id": telemetry.trace_id(),
-            }
-            await JSONResponse(document, 413, media_type=errors.MEDIA_TYPE)(scope, receive, answer)
+            if length.isdigit() and int(length) <= self._max_body_bytes:
+                with contextlib.suppress(_BodyTooLarge):
+                    await self._app(scope, bounded, answer_within_limit)
+            else:
+                seen = self._max_body_bytes + 1
+            if seen > self._max_body_bytes:
+                await self._refuse(scope)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             telemetry.HTTP_SECONDS.labels(scope["method"], route, status).observe(time.perf_counter() - started)
+
+    def _refuse(self, scope: Scope) -> Response:
+        document = {
+            "type": "payload-too-large",
+            "title": "Payload too large",
+            "status": 413,
+            "detail": f"A request's body may have {self._max_body_bytes} bytes.",
+            "instance": scope["path"],
+            "trace_id": telemetry.trace_id(),
+        }
+        return JSONResponse(document, 413, media_type=errors.MEDIA_TYPE)
 
 
 class _BodyTooLarge(Exception):

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import enum
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final, cast
 
 import jwt
@@ -61,22 +63,33 @@ def verify_access_token(settings: Settings, token: str) -> Principal:
         Unauthorized: if it is expired, for someone else, of another type, or not ours.
     """
     try:
-        claims = jwt.decode(
-            token,
-            settings.jwt_secret.get_secret_value(),
-            algorithms=[ALGORITHM],
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
-            options={"require": ["exp", "iat", "sub", "aud", "iss"]},
+        principal, expires_at = _verified(
+            token, settings.jwt_secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience
         )
+        if expires_at <= time.time():
+            raise jwt.ExpiredSignatureError
     except jwt.ExpiredSignatureError:
         raise Unauthorized("The access token has expired; use the refresh token to get a new one.") from None
     except jwt.InvalidTokenError:
         raise Unauthorized("The access token is not valid; sign in to get one.") from None
+    return principal
+
+
+@lru_cache(maxsize=8192)
+def _verified(token: str, secret: str, issuer: str, audience: str) -> tuple[Principal, float]:
+    """The principal of a valid token and when it expires. A request may look more than once; the signature stays."""
+    claims = jwt.decode(
+        token,
+        secret,
+        algorithms=[ALGORITHM],
+        audience=audience,
+        issuer=issuer,
+        options={"require": ["exp", "iat", "sub", "aud", "iss"]},
+    )
     role = claims.get("role")
     if claims.get("typ") != TOKEN_TYPE or role not in set(Role):
         raise Unauthorized("This is not an access token; sign in to get one.")
-    return Principal(user_id=claims["sub"], role=Role(role))
+    return Principal(user_id=claims["sub"], role=Role(role)), float(claims["exp"])
 
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT", description="Access token from login.")

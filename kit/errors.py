@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import sqlalchemy.exc
 import structlog
+from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from kit import telemetry
+from kit.transient import TRANSIENT, is_transient
 
 log = structlog.get_logger()
 
@@ -202,8 +205,6 @@ def install(app: FastAPI) -> None:
         return _render(request, error.status_code, type_, phrase, str(error.detail), {}, error.headers or {})
 
     async def on_unexpected(request: Request, error: Exception) -> Response:
-        from kit.transient import is_transient
-
         if is_transient(error):
             log.warning("http.unavailable", path=request.url.path, error=repr(error))
             problem = Unavailable("A part of the shop is away for a moment; please try again.")
@@ -215,3 +216,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_unexpected)
+    for kind in (*TRANSIENT, sqlalchemy.exc.DBAPIError, KafkaError):
+        # answered inside the tracing; what only Exception matches is answered outside it, and raised on
+        app.add_exception_handler(kind, on_unexpected)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from typing import Final
 
 import aiokafka.errors
 import asyncpg
@@ -9,7 +10,7 @@ import pymongo.errors
 import redis.exceptions
 import sqlalchemy.exc
 
-_TRANSIENT = (
+TRANSIENT: Final = (
     ConnectionError,
     TimeoutError,
     asyncio.TimeoutError,
@@ -32,6 +33,7 @@ _TRANSIENT = (
     asyncpg.QueryCanceledError,
     sqlalchemy.exc.TimeoutError,
 )
+"""Failures that pass by themselves, whatever they say; others need a look at their cause."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -40,7 +42,7 @@ def is_transient(error: BaseException) -> bool:
         if error.connection_invalidated:
             return True
         cause = getattr(error.orig, "__cause__", None) or error.orig
-        return cause is not None and isinstance(cause, _TRANSIENT)
+        return cause is not None and isinstance(cause, TRANSIENT)
     if isinstance(error, aiokafka.errors.KafkaError):
         return not isinstance(error, aiokafka.errors.MessageSizeTooLargeError)
-    return isinstance(error, _TRANSIENT)
+    return isinstance(error, TRANSIENT)

@@ -48,7 +48,9 @@ def _parse(record: ConsumerRecord, replayed: set[int]) -> DeadLetter:
 
 @asynccontextmanager
 async def _reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         yield consumer
@@ -67,7 +69,6 @@ async def read_all(settings: Settings) -> list[DeadLetter]:
     async with _reader(settings) as consumer:
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
-        await consumer.seek_to_beginning(partition)
         while await consumer.position(partition) < end:
             for batch in (await consumer.getmany(timeout_ms=1000)).values():
                 records += batch
