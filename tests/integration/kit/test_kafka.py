@@ -116,6 +116,10 @@ async def test_poison_is_set_aside_with_its_error_and_can_be_replayed(
     resources: Resources, recorder: Recorder, group: str, settings: Settings
 ) -> None:
     order_id = new_id()
+
+    async def letters_about(key: str) -> list[dead_letters.DeadLetter]:
+        return [each for each in await dead_letters.read_all(settings) if each.key == key.encode()]
+
     recorder.orders = {order_id}
     good, bad, after = (command(order_id) for _ in range(3))
     recorder.fail = lambda m: ValueError("no such parcel") if m.envelope.id == bad.id else None
@@ -123,7 +127,7 @@ async def test_poison_is_set_aside_with_its_error_and_can_be_replayed(
     async with consuming(resources, recorder, group):
         await until(lambda: after.id in recorder.taken)
         assert recorder.taken == [good.id, after.id]
-        (letter,) = [each for each in await dead_letters.read_all(settings) if each.group == group]
+        (letter,) = await letters_about(order_id)
         assert (letter.topic, letter.error, letter.replayed) == (
             topics.SHIPPING_COMMANDS,
             "ValueError: no such parcel",
@@ -132,7 +136,7 @@ async def test_poison_is_set_aside_with_its_error_and_can_be_replayed(
         recorder.fail = lambda _: None
         await dead_letters.replay(resources.producer, letter)
         await until(lambda: bad.id in recorder.taken)
-    (letter,) = [each for each in await dead_letters.read_all(settings) if each.group == group]
+    (letter,) = await letters_about(order_id)
     assert letter.replayed
 
 
