@@ -195,7 +195,7 @@ def migrate() -> None:
     from stack import database
 
     supervisor = _running()
-    console.print(asyncio.run(database.migrate(supervisor.instance, always=True)))
+    console.print(asyncio.run(database.migrate(database.Server.of(supervisor.instance), always=True)))
 
 
 @app.command()

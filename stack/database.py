@@ -1,45 +1,75 @@
 """Postgres: roles, databases, the publication that Debezium reads, and the migrations."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 
-from cdc.outbox import OUTBOX_TABLE, PUBLICATION
+from cdc.outbox import OUTBOX_TABLE, PUBLICATION, SourceDatabase
 from stack.definitions import POSTGRES, PROCESSES
-from stack.environment import DATABASE, OWNER, REPLICATION_ROLE, build, ensure_secrets
+from stack.environment import DATABASE, OWNER, REPLICATION_ROLE, ensure_secrets
 from stack.instance import ROOT, Instance
 
 _SCHEMA_STAMP: Final = "schema-stamp"
 
 
-@asynccontextmanager
-async def superuser(instance: Instance, database: str = "postgres") -> AsyncIterator[Any]:
-    """A connection of Postgres's superuser."""
-    connection = await asyncpg.connect(
-        host="127.0.0.1",
-        port=instance.port(PROCESSES[POSTGRES].port),
-        user="postgres",
-        password=ensure_secrets(instance)["SURGE_POSTGRES_PASSWORD"],
-        database=database,
-        timeout=10,
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Postgres server and the secrets of the stack that it belongs to."""
+
+    host: str
+    port: int
+    secret: Mapping[str, str]
+
+    @classmethod
+    def of(cls, instance: Instance) -> "Server":
+        """The native server of an instance."""
+        return cls("127.0.0.1", instance.port(PROCESSES[POSTGRES].port), ensure_secrets(instance))
+
+    @property
+    def url(self) -> str:
+        """The shop's database, as its owner."""
+        password = self.secret["SURGE_DATABASE_PASSWORD"]
+        return f"postgresql+asyncpg://{OWNER}:{password}@{self.host}:{self.port}/{DATABASE}"
+
+    @property
+    def source(self) -> SourceDatabase:
+        """The shop's database, as Debezium reads it."""
+        return SourceDatabase(
+            host=self.host,
+            port=self.port,
+            name=DATABASE,
+            user=REPLICATION_ROLE,
+            password=self.secret["SURGE_DEBEZIUM_PASSWORD"],
+        )
+
+    @asynccontextmanager
+    async def superuser(self, database: str = "postgres") -> AsyncIterator[Any]:
+        """A connection of the server's superuser."""
+        connection = await asyncpg.connect(
+            host=self.host,
+            port=self.port,
+            user="postgres",
+            password=self.secret["SURGE_POSTGRES_PASSWORD"],
+            database=database,
+            timeout=10,
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
 
-async def ensure_roles(instance: Instance) -> str:
-    """The roles with the passwords of this instance's secrets, and the shop's database."""
-    secret = ensure_secrets(instance)
+async def ensure_roles(server: Server) -> str:
+    """The roles, with their passwords at their creation, and the shop's database."""
     roles = {
-        OWNER: ("LOGIN", secret["SURGE_DATABASE_PASSWORD"]),
-        REPLICATION_ROLE: ("LOGIN REPLICATION", secret["SURGE_DEBEZIUM_PASSWORD"]),
+        OWNER: ("LOGIN", server.secret["SURGE_DATABASE_PASSWORD"]),
+        REPLICATION_ROLE: ("LOGIN REPLICATION", server.secret["SURGE_DEBEZIUM_PASSWORD"]),
     }
-    async with superuser(instance) as connection:
+    async with server.superuser() as connection:
         known = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
         for role, (attributes, password) in roles.items():
             if role not in known:
@@ -51,14 +81,16 @@ async def ensure_roles(instance: Instance) -> str:
 
 
 def _histories() -> str:
+    from kit.migrations import HISTORIES
+
     digest = hashlib.sha256()
-    for file in sorted(ROOT.glob("*/**/migrations/**/*.py")):
-        if ".surge" not in file.parts:
+    for package in sorted(HISTORIES.values()):
+        for file in sorted((ROOT / package.replace(".", "/") / "migrations").rglob("*.py")):
             digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-async def migrate(instance: Instance, *, always: bool = False) -> str:
+async def migrate(server: Server, *, always: bool = False) -> str:
     """Brings every schema to its newest revision, then the publication. Skipped while no migration file changed.
 
     The comment on the database remembers which files it was brought up to, so a restored one is looked at again.
@@ -66,7 +98,7 @@ async def migrate(instance: Instance, *, always: bool = False) -> str:
     from kit.migrations import HISTORIES, upgrade_all
 
     wanted = _histories()
-    async with superuser(instance, DATABASE) as connection:
+    async with server.superuser(DATABASE) as connection:
         comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
         if not always and await connection.fetchval(comment) == f"{_SCHEMA_STAMP} {wanted}":
             return f"{len(HISTORIES)} schemas, unchanged"
@@ -76,8 +108,8 @@ async def migrate(instance: Instance, *, always: bool = False) -> str:
         if (ROOT / package.replace(".", "/") / "migrations" / "versions").is_dir()
         and (ROOT / package.replace(".", "/") / "__init__.py").exists()
     )
-    await upgrade_all(build(instance)["SURGE_DATABASE_URL"], schemas=present)
-    async with superuser(instance, DATABASE) as connection:
+    await upgrade_all(server.url, schemas=present)
+    async with server.superuser(DATABASE) as connection:
         await _ensure_publication(connection)
         await connection.execute(f"COMMENT ON DATABASE \"{DATABASE}\" IS '{_SCHEMA_STAMP} {wanted}'")
     return f"{len(present)} schemas migrated"

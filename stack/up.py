@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdc.connect import ConnectClient, ConnectError
-from cdc.outbox import CONNECTOR, SourceDatabase, connector
-from stack import database, jars, kafka, packages, ports, probes, render, servers
+from cdc.outbox import CONNECTOR, connector
+from stack import database, demo, environment, jars, kafka, packages, ports, probes, render, servers
 from stack.definitions import CONNECT, HEAPS, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, REDIS, SEED, SERVERS, TOPICS
 from stack.display import Progress
-from stack.environment import DATABASE, REPLICATION_ROLE, ensure_secrets
+from stack.environment import ensure_secrets
 from stack.errors import StackError
 from stack.instance import Instance
 from stack.supervision import Supervisor, end_leftovers, tail
@@ -57,6 +57,11 @@ class Start:
         self.supervisor = Supervisor(instance)
         self.launched = False
         self.started: list[str] = []
+
+    @property
+    def server(self) -> database.Server:
+        """The instance's Postgres."""
+        return database.Server.of(self.instance)
 
     async def run(self) -> None:
         """Starts what does not run, and returns once everything is ready.
@@ -142,8 +147,8 @@ class Start:
         seed = [_Step(SEED, "demo shop", self._seed, (MIGRATIONS, TOPICS, REDIS))] if self.seeded else []
         steps = [
             *[step for step in processes if step.key in SERVERS],
-            _Step(_ROLES, "database", lambda: database.ensure_roles(self.instance), (POSTGRES,)),
-            _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.instance), (_ROLES,)),
+            _Step(_ROLES, "database", lambda: database.ensure_roles(self.server), (POSTGRES,)),
+            _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.server), (_ROLES,)),
             _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
             _Step(_CONNECTORS, "connectors", self._connectors, (CONNECT, MIGRATIONS, TOPICS)),
             *seed,
@@ -211,22 +216,12 @@ class Start:
             pause = min(pause * 1.3, 0.3)
 
     async def _seed(self) -> str:
-        from stack.demo import seed
-
-        return await seed(self.instance)
+        environment.apply(self.instance)
+        return await demo.seed()
 
     async def _connectors(self) -> str:
-        instance = self.instance
-        source = connector(
-            SourceDatabase(
-                host="127.0.0.1",
-                port=instance.port(PROCESSES[POSTGRES].port),
-                name=DATABASE,
-                user=REPLICATION_ROLE,
-                password=ensure_secrets(instance)["SURGE_DEBEZIUM_PASSWORD"],
-            )
-        )
-        async with ConnectClient(f"http://127.0.0.1:{instance.port(PROCESSES[CONNECT].port)}") as client:
+        source = connector(self.server.source)
+        async with ConnectClient(f"http://127.0.0.1:{self.instance.port(PROCESSES[CONNECT].port)}") as client:
             try:
                 changed = await client.put(CONNECTOR, source)
                 await client.wait_healthy(CONNECTOR)

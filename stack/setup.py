@@ -1,0 +1,66 @@
+"""What must be there before the services start, brought about from settings alone: the containers' one-off job.
+
+``python -m stack.setup``: database, migrations, topics, connectors, demo shop. Natively `surge up` does the same steps.
+"""
+
+import asyncio
+import os
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+
+from cdc.connect import ConnectClient
+from cdc.outbox import CONNECTOR, connector
+from kit import telemetry
+from kit.settings import Settings
+from stack import database, demo, kafka
+from stack.database import Server
+
+log = structlog.get_logger()
+
+
+class SetupSettings(Settings):
+    """What the job needs besides what all processes share."""
+
+    connect_url: str
+    postgres_password: SecretStr
+    debezium_password: SecretStr
+
+    def server(self) -> Server:
+        """The server behind ``database_url``."""
+        url = make_url(self.database_url.get_secret_value())
+        return Server(
+            host=url.host or "127.0.0.1",
+            port=url.port or 5432,
+            secret={
+                "SURGE_DATABASE_PASSWORD": str(url.password),
+                "SURGE_POSTGRES_PASSWORD": self.postgres_password.get_secret_value(),
+                "SURGE_DEBEZIUM_PASSWORD": self.debezium_password.get_secret_value(),
+            },
+        )
+
+
+async def set_up(settings: SetupSettings) -> None:
+    """Does every step; each is safe to repeat."""
+    server = settings.server()
+    log.info("setup.done", step="database", result=await database.ensure_roles(server))
+    log.info("setup.done", step="migrations", result=await database.migrate(server))
+    log.info("setup.done", step="topics", result=await kafka.ensure_topics(settings.kafka_bootstrap))
+    async with ConnectClient(settings.connect_url) as client:
+        await client.put(CONNECTOR, connector(server.source))
+        await client.wait_healthy(CONNECTOR)
+    log.info("setup.done", step="connectors", result=CONNECTOR)
+    log.info("setup.done", step="seed", result=await demo.seed())
+
+
+def main() -> None:
+    """Runs the job."""
+    os.environ.setdefault("SURGE_PROCESS", "setup")
+    settings = SetupSettings()
+    telemetry.configure(settings.process, level=settings.log_level, json=settings.log_json)
+    asyncio.run(set_up(settings))
+
+
+if __name__ == "__main__":
+    main()
