@@ -1,12 +1,14 @@
 """The two servers over one mailbox: SMTP for the shop, HTTP for people and tests."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
+import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import APIRouter, FastAPI, Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +21,8 @@ from kit.errors import NotFound
 from kit.resources import Resources
 from stack.simulators.mailsink.mailbox import Mail, Mailbox
 from stack.simulators.mailsink.settings import MailSinkSettings
+
+log = structlog.get_logger()
 
 RECEIVED: Final = Counter("surge_mails_received_total", "Messages that came over SMTP.", ["known"])
 
@@ -47,7 +51,11 @@ class _Delivery:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Keeps the message."""
         content = envelope.original_content or b""
-        new = self._mailbox.store(envelope.mail_from or "", envelope.rcpt_tos, content, self._clock.now())
+        try:
+            new = self._mailbox.store(envelope.mail_from or "", envelope.rcpt_tos, content, self._clock.now())
+        except sqlite3.OperationalError as error:
+            log.error("mailsink.not_kept", error=repr(error))
+            return "451 4.3.0 can't keep it now, try again"
         RECEIVED.labels(str(not new).lower()).inc()
         return "250 2.0.0 kept" if new else "250 2.0.0 known by its Message-ID, dropped"
 
