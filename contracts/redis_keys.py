@@ -39,3 +39,11 @@ def order_channel(order_id: str) -> str:
 def user_channel(user_id: str) -> str:
     """Pub/sub channel of all transitions of one customer's orders."""
     return f"users:{user_id}"
+
+
+def recent_orders(user_id: str) -> str:
+    """ZSET of the ids of a customer's last accepted orders by acceptance time (ms); lasts as long as their records.
+
+    Lists use it to show an order that no store has heard of yet.
+    """
+    return f"recent_orders:{user_id}"
