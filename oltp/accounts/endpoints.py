@@ -1,0 +1,256 @@
+"""HTTP to the use cases of accounts."""
+
+import uuid
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from kit.auth import CurrentUser
+from kit.db import ReadSessionDep, WriteSessionDep
+from kit.errors import BadRequest, Invalid, Unauthorized, Unavailable, responses
+from oltp.accounts.errors import (
+    AddressNotFound,
+    EmailTaken,
+    HashingBusy,
+    InvalidCredentials,
+    RefreshRejected,
+    TooManyAddresses,
+    TooManyLogins,
+    TooManyRegistrations,
+)
+from oltp.accounts.schemas import (
+    Address,
+    AddressCreate,
+    AddressList,
+    AddressUpdate,
+    ChangePassword,
+    Login,
+    Profile,
+    ProfileUpdate,
+    Refresh,
+    Register,
+    SignedIn,
+    Tokens,
+)
+from oltp.accounts.service import AddressBook, Profiles, SignIns
+from oltp.accounts.state import AccountsState
+
+router = APIRouter(responses=responses(BadRequest, Invalid, Unavailable))
+
+_AUTH = "auth"
+_ACCOUNT = "account"
+
+
+def _state(request: Request) -> AccountsState:
+    return cast(AccountsState, request.state.accounts)
+
+
+def _sign_ins(request: Request) -> SignIns:
+    return SignIns(request.state.resources, _state(request))
+
+
+def _profiles(request: Request) -> Profiles:
+    return Profiles(request.state.resources.clock)
+
+
+def _address_book(request: Request) -> AddressBook:
+    return AddressBook(request.state.resources.clock, _state(request).settings.accounts_addresses_per_user)
+
+
+def _client_address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def _user_agent(request: Request) -> str:
+    return "".join(c for c in request.headers.get("user-agent", "") if c.isprintable())[:200]
+
+
+SignInsDep = Annotated[SignIns, Depends(_sign_ins)]
+ProfilesDep = Annotated[Profiles, Depends(_profiles)]
+AddressBookDep = Annotated[AddressBook, Depends(_address_book)]
+
+
+def _keep_secret(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+@router.post(
+    "/api/auth/register",
+    tags=[_AUTH],
+    status_code=201,
+    summary="Open an account",
+    response_model=SignedIn,
+    responses=responses(EmailTaken, TooManyRegistrations, Unavailable, HashingBusy),
+)
+async def register(body: Register, request: Request, response: Response, sign_ins: SignInsDep) -> SignedIn:
+    """Opens a customer's account and signs it in."""
+    _keep_secret(response)
+    response.headers["Location"] = "/api/users/me"
+    return await sign_ins.register(body, address=_client_address(request), user_agent=_user_agent(request))
+
+
+@router.post(
+    "/api/auth/login",
+    tags=[_AUTH],
+    summary="Sign in",
+    response_model=SignedIn,
+    responses=responses(InvalidCredentials, TooManyLogins, Unavailable, HashingBusy),
+)
+async def login(body: Login, request: Request, response: Response, sign_ins: SignInsDep) -> SignedIn:
+    """Exchanges email address and password for tokens. A wrong address and a wrong password answer alike."""
+    _keep_secret(response)
+    return await sign_ins.login(
+        body.email, body.password, address=_client_address(request), user_agent=_user_agent(request)
+    )
+
+
+@router.post(
+    "/api/auth/refresh",
+    tags=[_AUTH],
+    summary="Get a new access token",
+    response_model=Tokens,
+    responses=responses(RefreshRejected),
+)
+async def refresh(body: Refresh, response: Response, sign_ins: SignInsDep) -> Tokens:
+    """Exchanges a refresh token for an access token and the next refresh token.
+
+    Each works once; used again, it ends the whole sign-in. Only within seconds of its first use, and until the next
+    one is used, does it answer again with that same next one, for a second tab or a lost answer.
+    """
+    _keep_secret(response)
+    return await sign_ins.refresh(body.refresh_token)
+
+
+@router.post("/api/auth/logout", tags=[_AUTH], status_code=204, summary="Sign out")
+async def logout(body: Refresh, sign_ins: SignInsDep) -> None:
+    """Ends the sign-in that a refresh token belongs to. Its access tokens run out by themselves."""
+    await sign_ins.logout(body.refresh_token)
+
+
+@router.get(
+    "/api/users/me",
+    tags=[_ACCOUNT],
+    summary="Show my profile",
+    response_model=Profile,
+    responses=responses(Unauthorized),
+)
+async def show_profile(principal: CurrentUser, session: ReadSessionDep, profiles: ProfilesDep) -> Profile:
+    """The signed-in user."""
+    return Profile.model_validate(await profiles.get(session, principal))
+
+
+@router.patch(
+    "/api/users/me",
+    tags=[_ACCOUNT],
+    summary="Change my profile",
+    response_model=Profile,
+    responses=responses(Unauthorized),
+)
+async def change_profile(
+    body: ProfileUpdate, principal: CurrentUser, session: WriteSessionDep, profiles: ProfilesDep
+) -> Profile:
+    """Changes name and phone."""
+    return Profile.model_validate(await profiles.update(session, principal, body))
+
+
+@router.put(
+    "/api/users/me/password",
+    tags=[_ACCOUNT],
+    status_code=204,
+    summary="Change my password",
+    responses=responses(Unauthorized, InvalidCredentials, TooManyLogins, Unavailable, HashingBusy),
+)
+async def change_password(body: ChangePassword, principal: CurrentUser, request: Request, sign_ins: SignInsDep) -> None:
+    """Changes the password and ends all sign-ins."""
+    await sign_ins.change_password(
+        principal, body.current_password, body.new_password, address=_client_address(request)
+    )
+
+
+@router.get(
+    "/api/users/me/addresses",
+    tags=[_ACCOUNT],
+    summary="List my addresses",
+    response_model=AddressList,
+    responses=responses(Unauthorized),
+)
+async def list_addresses(principal: CurrentUser, session: ReadSessionDep, book: AddressBookDep) -> AddressList:
+    """All of the customer's addresses, the default first."""
+    return AddressList(items=[Address.model_validate(row) for row in await book.all(session, principal)])
+
+
+@router.post(
+    "/api/users/me/addresses",
+    tags=[_ACCOUNT],
+    status_code=201,
+    summary="Add an address",
+    response_model=Address,
+    responses=responses(Unauthorized, TooManyAddresses),
+)
+async def add_address(
+    body: AddressCreate, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep, response: Response
+) -> Address:
+    """Adds an address; the first one is the default."""
+    added = await book.add(session, principal, body)
+    response.headers["Location"] = f"/api/users/me/addresses/{added.id}"
+    return Address.model_validate(added)
+
+
+@router.get(
+    "/api/users/me/addresses/{address_id}",
+    tags=[_ACCOUNT],
+    summary="Show an address",
+    response_model=Address,
+    responses=responses(Unauthorized, AddressNotFound),
+)
+async def show_address(
+    address_id: uuid.UUID, principal: CurrentUser, session: ReadSessionDep, book: AddressBookDep
+) -> Address:
+    """One of the customer's addresses."""
+    return Address.model_validate(await book.get(session, principal, str(address_id)))
+
+
+@router.put(
+    "/api/users/me/addresses/{address_id}",
+    tags=[_ACCOUNT],
+    summary="Replace an address",
+    response_model=Address,
+    responses=responses(Unauthorized, AddressNotFound),
+)
+async def replace_address(
+    address_id: uuid.UUID,
+    body: AddressUpdate,
+    principal: CurrentUser,
+    session: WriteSessionDep,
+    book: AddressBookDep,
+) -> Address:
+    """Replaces all that the address says."""
+    return Address.model_validate(await book.replace(session, principal, str(address_id), body))
+
+
+@router.put(
+    "/api/users/me/addresses/{address_id}/default",
+    tags=[_ACCOUNT],
+    summary="Make an address the default",
+    response_model=Address,
+    responses=responses(Unauthorized, AddressNotFound),
+)
+async def make_default_address(
+    address_id: uuid.UUID, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep
+) -> Address:
+    """Makes it the one that checkout offers first."""
+    return Address.model_validate(await book.make_default(session, principal, str(address_id)))
+
+
+@router.delete(
+    "/api/users/me/addresses/{address_id}",
+    tags=[_ACCOUNT],
+    status_code=204,
+    summary="Delete an address",
+    responses=responses(Unauthorized, AddressNotFound),
+)
+async def delete_address(
+    address_id: uuid.UUID, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep
+) -> None:
+    """Deletes it; if it was the default, the newest other one becomes it."""
+    await book.delete(session, principal, str(address_id))
