@@ -13,11 +13,10 @@ from aiokafka.partitioner import murmur2
 
 from contracts.topics import ORDER_EVENTS
 from kit.kafka import Placement
-from kit.settings import Settings
+from oltp.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
 
-SAGA_GROUP: Final = "order-saga"
 _ATTEMPT_SECONDS: Final = 3.0
 _BUSY_SECONDS: Final = 0.2
 _IDLE_SECONDS: Final = 2.0
@@ -36,7 +35,7 @@ class OrderLog:
 
     name = "order-log"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
         self.ready = True
         self._settings = settings
         self._ends: list[int] = []
@@ -111,8 +110,8 @@ class OrderLog:
         partitions = [TopicPartition(ORDER_EVENTS, n) for n in range(self._partitions)]
         ends = await consumer.end_offsets(partitions)
         if self._coordinator is None:
-            self._coordinator = await admin.find_coordinator(SAGA_GROUP)
-        committed = await admin.list_consumer_group_offsets(SAGA_GROUP, self._coordinator, partitions)
+            self._coordinator = await admin.find_coordinator(self._settings.saga_group)
+        committed = await admin.list_consumer_group_offsets(self._settings.saga_group, self._coordinator, partitions)
         return [ends[p] for p in partitions], [max(0, committed[p].offset) for p in partitions]
 
     async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:

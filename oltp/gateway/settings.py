@@ -27,6 +27,7 @@ class GatewaySettings(Settings):
     checkout_recovery_wait_seconds: float = Field(
         default=2.0, ge=0, description="How long a checkout waits for Redis to learn the idempotency keys again."
     )
+    saga_group: str = Field(default="order-saga", description="The consumer group whose progress is the queue's.")
     idempotency_hours: int = Field(default=24, ge=1, description="How long an idempotency key is remembered.")
 
     user_requests_per_minute: int = Field(
