@@ -8,7 +8,7 @@ COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev
 
 FROM python:3.11-slim-bookworm AS services
-RUN useradd --system --uid 10001 --home-dir /opt/surge surge
+RUN useradd --system --uid 10001 --home-dir /opt/surge surge && install -d -o surge /var/lib/surge /var/lib/surge/data
 WORKDIR /opt/surge
 COPY --from=environment /opt/surge/venv venv
 COPY contracts contracts

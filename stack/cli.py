@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import os
 import shutil
+import signal
 import sys
 import time
 from typing import Annotated, Any, Final, NamedTuple, NoReturn
@@ -225,6 +226,7 @@ def main() -> NoReturn:
     """Runs the command line; errors that a person can act on are told without a traceback."""
     for entry in DELEGATES:
         _delegate(entry)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except StackError as error:

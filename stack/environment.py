@@ -73,7 +73,7 @@ def loopback(_: str) -> str:
 
 
 def shared(
-    *, name: str, port_base: int, secret: Mapping[str, str], host: Callable[[str], str] = loopback
+    *, name: str, home: str, port_base: int, secret: Mapping[str, str], host: Callable[[str], str] = loopback
 ) -> dict[str, str]:
     """What every service is given. ``host`` maps a process's name to the name of the machine that it runs on."""
 
@@ -87,6 +87,7 @@ def shared(
     providers = f"http://{at('payment-providers')}"
     return {
         "SURGE_INSTANCE": name,
+        "SURGE_HOME": home,
         "SURGE_PORT_BASE": str(port_base),
         "SURGE_DATABASE_URL": (
             f"postgresql+asyncpg://{OWNER}:{secret['SURGE_DATABASE_PASSWORD']}@{at(POSTGRES)}/{DATABASE}"
@@ -136,9 +137,11 @@ def build(instance: Instance) -> dict[str, str]:
     ``settings.env`` in the instance's home is the operator's: any ``SURGE_*`` setting that is not an address or a
     secret. Such variables in the caller's own environment count too, and come last.
     """
-    fixed = shared(name=instance.name, port_base=instance.port_base, secret=ensure_secrets(instance))
+    fixed = shared(
+        name=instance.name, home=str(instance.home), port_base=instance.port_base, secret=ensure_secrets(instance)
+    )
     chosen = {**read_variables(instance.home / "settings.env"), **os.environ}
-    reserved = {"SURGE_HOME", "SURGE_PORT", "SURGE_PROCESS", "SURGE_HOST", "SURGE_PYTHON", "SURGE_SUPERVISED_BY"}
+    reserved = {"SURGE_PORT", "SURGE_PROCESS", "SURGE_HOST", "SURGE_PYTHON", "SURGE_SUPERVISED_BY"}
     tuned = {
         key: value
         for key, value in chosen.items()
@@ -148,7 +151,7 @@ def build(instance: Instance) -> dict[str, str]:
         and key not in reserved
         and not key.startswith("SURGE_TEST_")
     }
-    return {**fixed, "SURGE_HOME": str(instance.home), **tuned}
+    return {**fixed, **tuned}
 
 
 def apply(instance: Instance) -> dict[str, str]:

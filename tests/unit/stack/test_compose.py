@@ -28,7 +28,8 @@ SERVICES = [process for process in PROCESSES.values() if process.is_service]
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "compose.yml").read_text())
+    document: dict[str, Any] = yaml.safe_load((ROOT / "compose.yml").read_text())
+    return document
 
 
 def _properties(text: str) -> dict[str, str]:
@@ -63,7 +64,7 @@ def test_same_command(compose: dict[str, Any], process: Process, tmp_path: Path)
 def test_same_settings(compose: dict[str, Any], process: Process) -> None:
     asked = {name: f"${{{name}:?}}" for name in environment.SECRETS}
     wanted = {
-        **environment.shared(name="shop", port_base=BASE, secret=asked, host=_container),
+        **environment.shared(name="shop", home="/var/lib/surge", port_base=BASE, secret=asked, host=_container),
         **environment.of_process(process, port_base=BASE, listen="0.0.0.0"),
     }
 
