@@ -228,7 +228,7 @@ def main() -> NoReturn:
         _delegate(entry)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        app()
+        app(prog_name="surge")
     except StackError as error:
         errors.print(Text.assemble(("✗ ", "red"), str(error)))
         if error.detail:

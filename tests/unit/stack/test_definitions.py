@@ -1,0 +1,53 @@
+"""The table of processes is consistent in itself."""
+
+from pathlib import Path
+
+import pytest
+
+from stack import environment
+from stack.definitions import HEAPS, MIGRATIONS, PROCESSES, SEED, SERVERS, TOPICS, stop_waves
+from stack.instance import PORTS_IN_USE, Instance
+from stack.servers import command
+
+
+def test_no_port_is_given_twice() -> None:
+    ports = [port for process in PROCESSES.values() for port in process.ports.values()]
+
+    assert len(set(ports)) == len(ports)
+    assert all(0 <= port < PORTS_IN_USE for port in ports)
+
+
+def test_everything_waited_for_exists() -> None:
+    for process in PROCESSES.values():
+        assert set(process.after) <= {*PROCESSES, MIGRATIONS, TOPICS, SEED}
+
+
+def test_servers_are_started_by_us_and_services_by_python() -> None:
+    assert {process.name for process in PROCESSES.values() if not process.is_service} == set(SERVERS)
+    assert set(HEAPS) <= set(SERVERS)
+
+
+def test_what_depends_on_a_process_stops_before_it() -> None:
+    wave = {name: index for index, names in enumerate(stop_waves()) for name in names}
+
+    assert set(wave) == set(PROCESSES)
+    for process in PROCESSES.values():
+        for needed in process.after:
+            if needed in PROCESSES:
+                assert wave[process.name] < wave[needed]
+    for name in ("gateway", "saga", "projector"):
+        assert wave[name] < wave["postgres"]
+        assert wave[name] < wave["kafka"]
+
+
+def test_every_service_knows_its_own_port() -> None:
+    for process in PROCESSES.values():
+        if process.is_service:
+            own = environment.of_process(process, port_base=18000, listen="127.0.0.1")
+            assert own["SURGE_PORT"] == str(18000 + process.port)
+            assert own["SURGE_PROCESS"] == process.name
+
+
+def test_an_unknown_server_has_no_command(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a server"):
+        command(Instance(name="shop", home=tmp_path, port_base=23000), "nothing")

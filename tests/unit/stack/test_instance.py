@@ -1,0 +1,51 @@
+"""Instances: where they live, and what keeps two of them apart."""
+
+from pathlib import Path
+
+import pytest
+
+from stack import instance as instances
+from stack.errors import StackError
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SURGE_HOME", "SURGE_PORT_BASE", "SURGE_TEST_HOME", "SURGE_TEST_PORT_BASE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_shop_lives_in_the_checkout() -> None:
+    shop = instances.current()
+
+    assert shop.name == "shop"
+    assert shop.home == instances.ROOT / ".surge"
+
+
+def test_an_instance_remembers_its_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURGE_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("SURGE_PORT_BASE", "23000")
+    instances.current().create()
+    monkeypatch.delenv("SURGE_PORT_BASE")
+
+    again = instances.current()
+
+    assert (again.name, again.port_base) == ("other", 23000)
+
+
+@pytest.mark.parametrize("base", ["80", "65530"])
+def test_ports_that_can_not_be_had_are_refused(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURGE_HOME", str(tmp_path))
+    monkeypatch.setenv("SURGE_PORT_BASE", base)
+
+    with pytest.raises(StackError, match="SURGE_PORT_BASE"):
+        instances.current()
+
+
+def test_tests_never_share_a_directory_or_port_with_the_shop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURGE_HOME", "/somewhere/else")
+    monkeypatch.setenv("SURGE_PORT_BASE", "18000")
+    shop, tests = instances.current(), instances.test_instance()
+
+    assert tests.home != shop.home
+    assert abs(tests.port_base - shop.port_base) >= instances.PORTS_IN_USE
+    assert tests.mark != shop.mark
