@@ -323,14 +323,21 @@ def allocate(wanted: Mapping[str, int], destination: Address, stock: Stock) -> t
     The nearest warehouse that can send the whole order sends it. If there is none, each product comes from the nearest
     warehouse that has all its units, or else from the nearest ones that have any.
 
+    The parts come ordered by product and warehouse, so that they read the same wherever they were stored.
+
     Raises:
         OutOfBounds: if a product is not available in full.
     """
+    parts = _choose(wanted, destination, stock)
+    return tuple(sorted(parts, key=lambda part: (part.product_id, part.warehouse_id)))
+
+
+def _choose(wanted: Mapping[str, int], destination: Address, stock: Stock) -> list[Allocation]:
     ranked = rank(stock.warehouses.values(), destination)
     for warehouse in ranked:
         if all(stock.level(p, warehouse.warehouse_id).available >= units for p, units in wanted.items()):
-            return tuple(_allocation(p, warehouse, units) for p, units in wanted.items())
-    return tuple(part for p, units in wanted.items() for part in _spread(p, units, ranked, stock))
+            return [_allocation(p, warehouse, units) for p, units in wanted.items()]
+    return [part for p, units in wanted.items() for part in _spread(p, units, ranked, stock)]
 
 
 def _spread(product_id: str, units: int, ranked: list[Warehouse], stock: Stock) -> list[Allocation]:

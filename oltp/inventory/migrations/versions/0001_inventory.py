@@ -81,7 +81,7 @@ def upgrade() -> None:
                 ELSE delta <> 0 END)
         );
         CREATE INDEX ix_stock_ledger_product ON inventory.stock_ledger (product_id, id);
-        CREATE UNIQUE INDEX uq_stock_ledger_idempotency ON inventory.stock_ledger (idempotency_key)
+        CREATE UNIQUE INDEX uq_stock_ledger_idempotency ON inventory.stock_ledger (actor_id, idempotency_key)
             WHERE idempotency_key IS NOT NULL;
         """
     )
