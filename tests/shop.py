@@ -149,19 +149,18 @@ class Shop:
     async def register(self, email: str | None = None, name: str = "Ada Lovelace") -> Account:
         """A new customer, registered and signed in through the API."""
         email = email or f"customer-{uuid.uuid4().hex[:16]}-{next(_numbers)}@example.com"
-        credentials = {"email": email, "password": PASSWORD}
-        answer = await self.http.post("/api/auth/register", json={**credentials, "name": name})
-        assert answer.status_code == 201, answer.text
-        return await self.sign_in(email, PASSWORD)
+        body = {"email": email, "password": PASSWORD, "name": name}
+        return self._signed_in(await self.http.post("/api/auth/register", json=body), 201, email, PASSWORD)
 
     async def sign_in(self, email: str, password: str) -> Account:
         """A registered user, signed in through the API."""
         answer = await self.http.post("/api/auth/login", json={"email": email, "password": password})
-        assert answer.status_code == 200, answer.text
-        token = answer.json()["access_token"]
-        profile = await self.http.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
-        assert profile.status_code == 200, profile.text
-        return Account(self.http, profile.json()["user_id"], token, email, password)
+        return self._signed_in(answer, 200, email, password)
+
+    def _signed_in(self, answer: httpx.Response, status: int, email: str, password: str) -> Account:
+        assert answer.status_code == status, answer.text
+        document = answer.json()
+        return Account(self.http, document["user"]["id"], document["access_token"], email, password)
 
 
 @pytest.fixture(scope="session")

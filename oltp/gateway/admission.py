@@ -96,8 +96,8 @@ redis.call('HSET', KEYS[1], 'claimed_at', 0)
 return 1
 """
 
-# KEYS: record, cart, accepted order, running
-# ARGV: order id, request hash, answer, record's life, accepted order, then product id and units of each line
+# KEYS: record, cart, accepted order, running, recent orders
+# ARGV: order id, request hash, answer, record's life, accepted order, its time, then product id and units of each line
 _FINISH: Final = f"""
 local known = redis.call('HMGET', KEYS[1], 'order_id', 'answer')
 if known[1] and known[1] ~= ARGV[1] then
@@ -108,10 +108,13 @@ if known[2] then return {{}} end
 redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'answer', ARGV[3])
 redis.call('HDEL', KEYS[1], 'order', 'claimed_at')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-for line = 6, #ARGV, 2 do
+for line = 7, #ARGV, 2 do
   if redis.call('HINCRBY', KEYS[2], ARGV[line], -ARGV[line + 1]) <= 0 then redis.call('HDEL', KEYS[2], ARGV[line]) end
 end
 redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[4])
+redis.call('ZADD', KEYS[5], ARGV[6], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[6] - ARGV[4])
+redis.call('PEXPIRE', KEYS[5], ARGV[4])
 if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
 return {{}}
 """
@@ -328,6 +331,7 @@ class Admission:
             redis_keys.cart(user_id),
             redis_keys.accepted_order(accepted.order_id),
             running_key(user_id),
+            redis_keys.recent_orders(user_id),
         ]
         args: list[str | bytes | int] = [
             accepted.order_id,
@@ -335,6 +339,7 @@ class Admission:
             answer,
             self._life_ms,
             _encoder.encode(accepted),
+            int(accepted.created_at.timestamp() * 1000),
             *_flat(accepted.lines),
         ]
         other = await self._finish(keys, args)

@@ -11,16 +11,24 @@ from starlette.middleware import Middleware
 from kit.app import Lifespan, broker_answers, create_app, redis_answers
 from kit.resources import Resources
 from kit.worker import Periodic, running
-from oltp.gateway import docs, endpoints, openapi
+from oltp.accounts import endpoints as accounts
+from oltp.accounts.state import lifespan as accounts_lifespan
+from oltp.gateway import docs, openapi
+from oltp.gateway import endpoints as checkout_endpoints
 from oltp.gateway.admission import Admission
 from oltp.gateway.limits import EXCHANGE_SECONDS, RateLimits, Windows
 from oltp.gateway.order_log import OrderLog
 from oltp.gateway.recovery import Recovery
 from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
+from oltp.shipping import endpoints as shipping
 
-ROUTERS: Final[Sequence[APIRouter]] = (endpoints.router,)
-LIFESPANS: Final[Sequence[Lifespan]] = ()
+ROUTERS: Final[Sequence[APIRouter]] = (
+    accounts.router,
+    checkout_endpoints.router,
+    shipping.router,
+)
+LIFESPANS: Final[Sequence[Lifespan]] = (accounts_lifespan,)
 
 
 def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPANS) -> FastAPI:

@@ -45,7 +45,8 @@ limit the answer is 429 with `Retry-After`.
 """
 
 TAGS: Final = (
-    {"name": "accounts", "description": "Registration, sign-in, profile and addresses."},
+    {"name": "auth", "description": "Registration, sign-in and its tokens."},
+    {"name": "account", "description": "The signed-in user's profile and addresses."},
     {"name": "catalog", "description": "Products, categories, prices."},
     {"name": "cart", "description": "What a customer is about to buy."},
     {"name": "checkout", "description": "The cart becomes an order."},

@@ -100,8 +100,7 @@ class OrderLog:
             except BaseException:
                 await self._disconnect()
                 raise
-        self._ends = ends
-        self._committed = committed
+        self._ends, self._committed = list(ends), list(committed)
         self._fresh = True
         return ends, committed
 

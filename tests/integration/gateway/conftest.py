@@ -189,6 +189,7 @@ class OrderEvents:
         self._settings = settings
         self._consumer = consumer
         self._partitions = partitions
+        self._following: asyncio.Task[None] | None = None
 
     async def created(self, user_id: str) -> list[tuple[Envelope, OrderCreated, int, int]]:
         """Every ``order.created`` of a customer since the test began, with partition and offset."""
@@ -211,19 +212,38 @@ class OrderEvents:
         self._starts = await self._consumer.end_offsets(self._partitions)
 
     async def commit(self, behind: int = 0) -> None:
-        """Commits for the saga's group: everything but the last ``behind`` messages of each partition."""
-        ends = await self._consumer.end_offsets(self._partitions)
+        """Commits for the saga's group from now on: everything, or all but the last ``behind`` messages of now."""
+        await self.stop()
+        limits = await self._consumer.end_offsets(self._partitions) if behind else None
         saga = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             group_id=self._settings.saga_group,
             enable_auto_commit=False,
         )
         await saga.start()
-        try:
-            saga.assign(self._partitions)
-            await saga.commit({p: OffsetAndMetadata(max(0, ends[p] - behind), "") for p in self._partitions})
-        finally:
-            await saga.stop()
+        saga.assign(self._partitions)
+
+        async def follow() -> None:
+            try:
+                while True:
+                    ends = limits or await saga.end_offsets(self._partitions)
+                    done = {p: OffsetAndMetadata(max(0, ends[p] - behind), "") for p in self._partitions}
+                    await saga.commit(done)
+                    committed.set()
+                    await asyncio.sleep(0.1)
+            finally:
+                await saga.stop()
+
+        committed = asyncio.Event()
+        self._following = asyncio.create_task(follow())
+        await committed.wait()
+
+    async def stop(self) -> None:
+        """Commits no more."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._following = None
 
 
 @pytest.fixture
@@ -236,6 +256,9 @@ async def order_events(serve: Serve) -> AsyncIterator[OrderEvents]:
         consumer.assign(partitions)
         events = OrderEvents(serve.settings, consumer, partitions)
         await events.begin()
-        yield events
+        try:
+            yield events
+        finally:
+            await events.stop()
     finally:
         await consumer.stop()

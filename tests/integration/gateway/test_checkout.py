@@ -63,6 +63,8 @@ async def test_a_cart_becomes_an_order(gateway: Gateway, order_events: OrderEven
     readable = json.loads(await gateway.redis.get(redis_keys.accepted_order(accepted.order_id)))
     assert (readable["log_partition"], readable["log_offset"]) == (partition, offset)
     assert readable["user_id"] == shopper.user_id
+    [(recent, at)] = await gateway.redis.zrange(redis_keys.recent_orders(shopper.user_id), 0, -1, withscores=True)
+    assert (recent, at) == (accepted.order_id, int(accepted.created_at.timestamp() * 1000))
 
 
 async def test_a_repeated_key_gets_the_same_bytes_and_no_second_order(

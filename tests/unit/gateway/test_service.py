@@ -1,0 +1,132 @@
+"""What happens after the order is in the log and Redis is away."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from contracts.admission import AcceptedOrder
+from contracts.orders import Address, PaymentMethod, PaymentMethodType
+from contracts.products import ProductCard
+from kit.clock import FixedClock
+from kit.errors import Unavailable
+from kit.kafka import Placement
+from oltp.gateway.admission import Claimed, Forgotten, Rate, Record, Seen
+from oltp.gateway.app import describing_settings
+from oltp.gateway.domain import Purchase
+from oltp.gateway.errors import CheckoutInFlight
+from oltp.gateway.service import Checkout
+
+PURCHASE = Purchase(
+    Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y", country="GB"),
+    PaymentMethod(type=PaymentMethodType.CARD, token="tok_visa"),
+)
+
+
+class _Shelf:
+    async def get_many(self, product_ids: Any) -> dict[str, ProductCard]:
+        return {
+            product_id: ProductCard(
+                product_id=product_id, sku="S", name="Tea", category="tea", unit_price=5, currency="USD", active=True
+            )
+            for product_id in product_ids
+        }
+
+
+class _Admission:
+    """Admits everybody; ``finish`` fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0, other: Record | None = None, verdict: Any = None) -> None:
+        self.failures = failures
+        self.other = other
+        self.verdict = verdict or Claimed(Rate(2, 60))
+        self.finished: list[AcceptedOrder] = []
+        self.is_finished = asyncio.Event()
+        self.let_go_of: list[str] = []
+
+    async def look(self, user_id: str, key: str) -> Seen:
+        return Seen(remembers=True, record=None, cart={"tea": 2})
+
+    async def record(self, user_id: str, key: str) -> Record | None:
+        return self.other
+
+    async def claim(self, order: Any) -> Any:
+        return self.verdict
+
+    async def let_go(self, order: Any) -> None:
+        self.let_go_of.append(order.order_id)
+        raise RedisConnectionError
+
+    async def finish(self, accepted: AcceptedOrder, answer: bytes) -> Record | None:
+        if self.failures:
+            self.failures -= 1
+            raise RedisConnectionError
+        self.finished.append(accepted)
+        self.is_finished.set()
+        return self.other
+
+
+class _Producer:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.sent: list[Any] = []
+
+    async def send(self, envelopes: Any) -> list[Placement]:
+        if self.error is not None:
+            raise self.error
+        self.sent += envelopes
+        return [Placement(1, 42)]
+
+
+class _OrderLog:
+    def backlog(self, order_id: str) -> int:
+        return 7
+
+    def produced(self, place: Placement) -> None:
+        assert place == Placement(1, 42)
+
+
+def _checkout(admission: _Admission, producer: _Producer | None = None) -> Checkout:
+    parts: Any = (admission, _OrderLog(), None, producer or _Producer())
+    return Checkout(describing_settings(), *parts, FixedClock(dt.datetime(2026, 11, 27, tzinfo=dt.UTC)))
+
+
+async def test_an_order_in_the_log_is_accepted_though_redis_is_away_and_finished_later() -> None:
+    admission = _Admission(failures=2)
+    checkout = _checkout(admission)
+    accepted = await checkout.place("user", "key", PURCHASE, _Shelf())
+    assert b'"queue_position":7' in accepted.body
+    assert admission.finished == []
+    task = asyncio.create_task(checkout.run())
+    async with asyncio.timeout(5):
+        await admission.is_finished.wait()
+    task.cancel()
+    [finished] = admission.finished
+    assert (finished.order_id, finished.log_partition, finished.log_offset) == (accepted.order_id, 1, 42)
+
+
+async def test_without_kafka_the_claim_is_let_go_and_the_answer_is_503() -> None:
+    admission = _Admission()
+    with pytest.raises(Unavailable):
+        await _checkout(admission, _Producer(TimeoutError())).place("user", "key", PURCHASE, _Shelf())
+    assert len(admission.let_go_of) == 1
+
+
+async def test_a_bug_is_not_taken_for_an_outage() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await _checkout(_Admission(), _Producer(ZeroDivisionError())).place("user", "key", PURCHASE, _Shelf())
+
+
+async def test_the_answer_of_whoever_has_the_key_after_redis_was_wiped_in_between() -> None:
+    from oltp.gateway import domain
+
+    other = Record("other", domain.request_hash(PURCHASE), "0", 0, None, b"theirs")
+    accepted = await _checkout(_Admission(other=other)).place("user", "key", PURCHASE, _Shelf())
+    assert (accepted.order_id, accepted.body) == ("other", b"theirs")
+
+
+async def test_a_memory_that_keeps_going_ends_the_tries() -> None:
+    with pytest.raises(CheckoutInFlight):
+        await _checkout(_Admission(verdict=Forgotten())).place("user", "key", PURCHASE, _Shelf())
