@@ -32,8 +32,8 @@ class ConnectorStatus:
 class ConnectClient:
     """A client of one Connect worker."""
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=15, trust_env=False)
+    def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=15, trust_env=False, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -75,7 +75,6 @@ def connector(database: SourceDatabase) -> dict[str, str]:
         "transforms.outbox.table.field.event.key": "aggregateid",
         "transforms.outbox.table.field.event.payload": "payload",
         "transforms.outbox.route.by.field": "aggregatetype",
-        "transforms.outbox.route.topic.regex": "(.*)",
         "transforms.outbox.route.topic.replacement": "${routedByValue}",
         "transforms.outbox.table.expand.json.payload": "true",
         "transforms.outbox.table.op.invalid.behavior": "warn",

@@ -68,7 +68,7 @@ class GroupLag:
 async def group_lags(bootstrap: str) -> list[GroupLag]:
     """The lag of every group that has committed offsets, without Connect's own."""
     async with admin(bootstrap) as client:
-        names = sorted(group[0] for group in await client.list_consumer_groups() if group[1] == "consumer")
+        names = sorted(group[0] for group in await client.list_consumer_groups() if group[1] in ("consumer", ""))
         committed = {name: await client.list_consumer_group_offsets(name) for name in names}
     partitions = {
         TopicPartition(partition.topic, partition.partition) for offsets in committed.values() for partition in offsets
