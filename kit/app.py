@@ -206,4 +206,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         server_header=False,
         ws_ping_interval=20,
         ws_ping_timeout=20,
+        ws_max_size=settings.max_body_bytes,
+        # a socket's compression contexts weigh more than all that is ever sent over it
+        ws_per_message_deflate=False,
     )

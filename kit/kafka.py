@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from contracts import topics
@@ -209,8 +210,19 @@ class Consumer:
 
     async def run(self) -> None:
         """Consumes until cancelled. Raises what it cannot handle; the caller starts it again."""
+        async with self._connected() as consumer:
+            self.ready = True
+            while True:
+                fetched = await consumer.getmany(timeout_ms=1000, max_records=self._settings.batch_size)
+                records = [record for partition in fetched.values() for record in partition]
+                if not records:
+                    continue
+                await self._apply(records)
+                await self._commit(consumer, _next_offsets(fetched))
+
+    @asynccontextmanager
+    async def _connected(self, listener: ConsumerRebalanceListener | None = None) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
-            *self._topics,
             bootstrap_servers=self._settings.kafka_bootstrap,
             client_id=f"{self._settings.instance}.{self._settings.process}",
             group_id=self._group,
@@ -225,23 +237,20 @@ class Consumer:
             max_partition_fetch_bytes=4 * 1024 * 1024,
             metadata_max_age_ms=60_000,
         )
+        consumer.subscribe(self._topics, listener=listener)
         try:
             await consumer.start()
-            self.ready = True
             log.info("consumer.started", group=self._group, topics=self._topics)
-            while True:
-                fetched = await consumer.getmany(timeout_ms=1000, max_records=self._settings.batch_size)
-                records = [record for partition in fetched.values() for record in partition]
-                if not records:
-                    continue
-                await self._apply(records)
-                try:
-                    await consumer.commit(_next_offsets(fetched))
-                except (CommitFailedError, IllegalStateError) as error:
-                    log.warning("consumer.rebalanced", group=self._group, error=repr(error))
+            yield consumer
         finally:
             self.ready = False
             await _close(consumer)
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError) as error:
+            log.warning("consumer.rebalanced", group=self._group, error=repr(error))
 
     async def _apply(self, records: Sequence[ConsumerRecord]) -> None:
         started = time.perf_counter()
