@@ -156,10 +156,8 @@ class Store:
             conditions.append("sequence < (SELECT sequence FROM objects WHERE id = ?)")
             values.append(after)
         where = " AND ".join(conditions)
-        rows = self._db.execute(
-            f"SELECT body FROM objects WHERE {where} ORDER BY sequence DESC LIMIT ?",  # noqa: S608: fixed conditions
-            (*values, limit),
-        )
+        query = f"SELECT body FROM objects WHERE {where} ORDER BY sequence DESC LIMIT ?"  # noqa: S608
+        rows = self._db.execute(query, (*values, limit))
         return [_loads(row[0]) for row in rows]
 
     def recall(self, provider: Provider, key: str) -> Remembered | None:
@@ -262,7 +260,7 @@ class Store:
         """Forgets everything."""
         with self.transaction():
             for table in ("objects", "requests", "movements", "deliveries", "controls"):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608: fixed names
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
 
 
 def _loads(text: str) -> dict[str, Any]:

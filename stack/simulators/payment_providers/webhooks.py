@@ -29,6 +29,8 @@ class Webhooks:
     """Keeps events in the store and sends them, with pauses that double, up to ``_TRIES`` times."""
 
     def __init__(self, settings: SimulatorSettings, store: Store, client: httpx.AsyncClient) -> None:
+        self.name = "webhooks"
+        self.ready = True
         self._settings = settings
         self._store = store
         self._client = client
@@ -83,7 +85,7 @@ class Webhooks:
         due_at = None if taken or given_up else now + min(_LONGEST_PAUSE, 0.5 * 2 ** (tries - 1))
         self._store.reschedule(delivery.sequence, tries=tries, due_at=due_at, last_status=status)
         if not taken:
-            log.warning("webhook.not_taken", event=delivery.event_id, type=delivery.type, status=status, tries=tries)
+            log.warning("webhook.not_taken", event_id=delivery.event_id, type=delivery.type, status=status, tries=tries)
 
     def _signed(self, delivery: Delivery, now: float) -> dict[str, str]:
         if delivery.provider == "stripe":
