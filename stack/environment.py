@@ -101,8 +101,8 @@ def shared(
         "SURGE_MAILSINK_URL": f"http://{at('mailsink')}",
         "SURGE_STRIPE_API_BASE": providers,
         "SURGE_PAYPAL_API_BASE": providers,
-        "SURGE_STRIPE_WEBHOOK_URL": f"http://{at(GATEWAY)}/api/webhooks/stripe",
-        "SURGE_PAYPAL_WEBHOOK_URL": f"http://{at(GATEWAY)}/api/webhooks/paypal",
+        "SURGE_STRIPE_WEBHOOK_URL": f"http://{at(GATEWAY)}/api/payments/webhooks/stripe",
+        "SURGE_PAYPAL_WEBHOOK_URL": f"http://{at(GATEWAY)}/api/payments/webhooks/paypal",
         "SURGE_ADMIN_EMAIL": ADMIN_EMAIL,
         "SURGE_DEMO_EMAIL": DEMO_EMAIL,
         **{
