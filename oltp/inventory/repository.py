@@ -2,17 +2,14 @@
 
 The books hold, at any moment and in any one snapshot, for each product and warehouse:
 
-1. ``inventory.quantity = Σ stock_ledger.delta`` — initial + restocked ± adjusted − shipped is what lies on the shelf
-   (:meth:`InventoryAudit.ledger_breaks`);
-2. ``inventory.reserved_quantity = Σ reservation_lines.quantity`` of the reservations that are ``held``
-   (:meth:`InventoryAudit.reservation_breaks`);
-3. ``−Σ stock_ledger.delta`` of kind ``shipped`` ``= Σ reservation_lines.quantity`` of those ``fulfilled``, which is
-   what was sold, by order (:meth:`InventoryAudit.sold_breaks`);
-4. every ``held`` reservation has ``confirmed_at``, or ``expires_at`` in the future
-   (:meth:`InventoryAudit.overdue_holds`);
+1. ``inventory.quantity = Σ stock_ledger.delta``: initial + restocked ± adjusted − shipped is what lies on the shelf;
+2. ``inventory.reserved_quantity = Σ reservation_lines.quantity`` of the reservations that are ``held``;
+3. ``−Σ stock_ledger.delta`` of kind ``shipped`` ``= Σ reservation_lines.quantity`` of those ``fulfilled``, for each
+   order too: what was sold;
+4. in order of ``stock_ledger.id``, ``balance`` is the running sum of ``delta``;
+5. every ``held`` reservation has ``confirmed_at``, or ``expires_at`` in the future;
 
-and once nothing is under way, for each product, Redis's ``inventory:{product_id} = Σ (quantity − reserved_quantity)``
-(:meth:`InventoryReads.available_after` against :meth:`oltp.inventory.redis_gate.RedisGate.counters`).
+and for each product, once nothing is under way, Redis's ``inventory:{product_id} = Σ (quantity − reserved_quantity)``.
 
 Rows are locked in this order, each kind by its key: reservations, then levels.
 """
@@ -75,30 +72,6 @@ class LedgerEntry:
     order_id: str | None = None
     idempotency_key: str | None = None
     entry_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StockBreak:
-    """A product in a warehouse where two figures that must be equal are not."""
-
-    product_id: str
-    warehouse_id: str
-    expected: int
-    found: int
-
-
-@dataclass(frozen=True, slots=True)
-class StockTotals:
-    """The books in total."""
-
-    products: int
-    initial: int
-    restocked: int
-    adjusted: int
-    shipped: int
-    on_hand: int
-    reserved: int
-    held_orders: int
 
 
 class ConcurrentChange(RuntimeError):
@@ -538,106 +511,6 @@ class InventoryRepository(InventoryReads):
 
 def _rows(result: Result[Any]) -> int:
     return cast("CursorResult[Any]", result).rowcount
-
-
-class InventoryAudit:
-    """The equations at the top of this module, each as one statement: the rows that break it, worst first."""
-
-    def __init__(self, session: ReadSession) -> None:
-        self._session = session
-
-    async def totals(self) -> StockTotals:
-        """The books in total."""
-        rows = await self._session.execute(
-            text(
-                """
-                WITH ledger AS (SELECT kind, sum(delta) AS units FROM inventory.stock_ledger GROUP BY kind)
-                SELECT count(DISTINCT product_id) AS products,
-                       CAST(coalesce(sum(quantity), 0) AS bigint) AS on_hand,
-                       CAST(coalesce(sum(reserved_quantity), 0) AS bigint) AS reserved,
-                       CAST(coalesce((SELECT units FROM ledger WHERE kind = 'initial'), 0) AS bigint) AS initial,
-                       CAST(coalesce((SELECT units FROM ledger WHERE kind = 'restock'), 0) AS bigint) AS restocked,
-                       CAST(coalesce((SELECT units FROM ledger WHERE kind = 'adjustment'), 0) AS bigint) AS adjusted,
-                       CAST(coalesce((SELECT -units FROM ledger WHERE kind = 'shipped'), 0) AS bigint) AS shipped,
-                       (SELECT count(*) FROM inventory.reservations WHERE status = 'held') AS held_orders
-                FROM inventory.inventory
-                """
-            )
-        )
-        row = rows.one()
-        return StockTotals(
-            products=row.products,
-            initial=row.initial,
-            restocked=row.restocked,
-            adjusted=row.adjusted,
-            shipped=row.shipped,
-            on_hand=row.on_hand,
-            reserved=row.reserved,
-            held_orders=row.held_orders,
-        )
-
-    async def ledger_breaks(self, limit: int = 20) -> list[StockBreak]:
-        """Where what lies on the shelf is not initial + restocked ± adjusted − shipped."""
-        return await self._breaks(
-            "SELECT product_id, warehouse_id, sum(delta) AS units FROM inventory.stock_ledger GROUP BY 1, 2",
-            "SELECT product_id, warehouse_id, quantity AS units FROM inventory.inventory",
-            limit,
-        )
-
-    async def reservation_breaks(self, limit: int = 20) -> list[StockBreak]:
-        """Where what is reserved is not the sum of the reservations that are held."""
-        return await self._breaks(
-            """
-            SELECT l.product_id, l.warehouse_id, sum(l.quantity) AS units
-            FROM inventory.reservations AS r JOIN inventory.reservation_lines AS l USING (order_id)
-            WHERE r.status = 'held' GROUP BY 1, 2
-            """,
-            "SELECT product_id, warehouse_id, reserved_quantity AS units FROM inventory.inventory",
-            limit,
-        )
-
-    async def sold_breaks(self, limit: int = 20) -> list[StockBreak]:
-        """Where what the ledger says was shipped is not the sum of the reservations that were fulfilled."""
-        return await self._breaks(
-            """
-            SELECT l.product_id, l.warehouse_id, sum(l.quantity) AS units
-            FROM inventory.reservations AS r JOIN inventory.reservation_lines AS l USING (order_id)
-            WHERE r.status = 'fulfilled' GROUP BY 1, 2
-            """,
-            "SELECT product_id, warehouse_id, -sum(delta) AS units FROM inventory.stock_ledger "
-            "WHERE kind = 'shipped' GROUP BY 1, 2",
-            limit,
-        )
-
-    async def overdue_holds(self, now: dt.datetime, limit: int = 20) -> list[tuple[str, dt.datetime]]:
-        """Order and end of unpaid holds whose time was over by ``now``."""
-        rows = await self._session.execute(
-            text(
-                """
-                SELECT CAST(order_id AS text) AS order_id, expires_at FROM inventory.reservations
-                WHERE status = 'held' AND confirmed_at IS NULL AND expires_at <= :now
-                ORDER BY reservations.expires_at LIMIT :limit
-                """
-            ),
-            {"now": now, "limit": limit},
-        )
-        return [(row.order_id, row.expires_at) for row in rows]
-
-    async def _breaks(self, expected: str, found: str, limit: int) -> list[StockBreak]:
-        rows = await self._session.execute(
-            text(
-                f"""
-                SELECT CAST(product_id AS text) AS product_id, CAST(warehouse_id AS text) AS warehouse_id,
-                       CAST(coalesce(e.units, 0) AS bigint) AS expected, CAST(coalesce(f.units, 0) AS bigint) AS found
-                FROM ({expected}) AS e FULL JOIN ({found}) AS f USING (product_id, warehouse_id)
-                WHERE coalesce(e.units, 0) <> coalesce(f.units, 0)
-                ORDER BY abs(coalesce(e.units, 0) - coalesce(f.units, 0)) DESC, 1, 2
-                LIMIT :limit
-                """  # noqa: S608 -- built from the literals above
-            ),
-            {"limit": limit},
-        )
-        return [StockBreak(row.product_id, row.warehouse_id, row.expected, row.found) for row in rows]
 
 
 class DatabaseBooks:

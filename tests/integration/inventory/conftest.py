@@ -23,7 +23,8 @@ from oltp.inventory.gate import Gate
 from oltp.inventory.handlers import StockKeeper
 from oltp.inventory.reconciler import Reconciler
 from oltp.inventory.redis_gate import TOUCHED, RedisGate
-from oltp.inventory.repository import DatabaseBooks, InventoryAudit, InventoryReads, InventoryRepository, LedgerEntry
+from oltp.inventory.repository import DatabaseBooks, InventoryReads, InventoryRepository, LedgerEntry
+from tests.integration.inventory import books
 
 REDIS_DATABASE = 12
 QUIET_MS = 600_000
@@ -125,11 +126,8 @@ class Floor:
     async def audit_books(self) -> None:
         """Asserts every equation of the books for this test's products."""
         async with self.database.read() as session:
-            audit = InventoryAudit(session)
-            found = await audit.ledger_breaks(1000)
-            found += await audit.reservation_breaks(1000)
-            found += await audit.sold_breaks(1000)
-        assert [b for b in found if b.product_id in self.products] == []
+            found = await books.breaks(session)
+        assert [(product_id, what) for product_id, what in found if product_id in self.products] == []
 
     async def audit(self) -> None:
         """Asserts them, and that Redis agrees wherever it knows the product."""
@@ -203,15 +201,15 @@ async def floor(resources: Resources, stock_redis: Redis) -> AsyncIterator[Floor
                     "priority": priority,
                 },
             )
-    books = DatabaseBooks(resources.database)
-    gate = RedisGate(stock_redis, books, quiet_ms=QUIET_MS)
+    levels = DatabaseBooks(resources.database)
+    gate = RedisGate(stock_redis, levels, quiet_ms=QUIET_MS)
     clock = SystemClock()
     floor = Floor(
         database=resources.database,
         redis=stock_redis,
         gate=gate,
         keeper=StockKeeper(resources.database, gate, clock),
-        reconciler=Reconciler(gate, books),
+        reconciler=Reconciler(gate, levels),
         clock=clock,
     )
     yield floor

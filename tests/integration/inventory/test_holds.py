@@ -8,8 +8,8 @@ from kit import outbox
 from kit.clock import FixedClock
 from kit.db import WriteSession
 from kit.ids import new_id
-from oltp.inventory.repository import InventoryAudit
 from oltp.inventory.service import HoldClock
+from tests.integration.inventory.books import overdue
 from tests.integration.inventory.conftest import Floor, opened
 
 START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
@@ -55,13 +55,13 @@ async def test_an_ended_unpaid_hold_is_asked_about_once_a_minute_until_it_ends(
     await holds.tick()
     assert opened(announced) == [expired, expired]
     async with floor.database.read() as session:
-        assert (unpaid, expired.expires_at) in await InventoryAudit(session).overdue_holds(clock.now())
+        assert unpaid in await overdue(session, clock.now())
     await keeper.obey([floor.release(unpaid)])
     clock.advance(dt.timedelta(seconds=60))
     await holds.tick()
     assert len(announced) == 2
     async with floor.database.read() as session:
-        assert await InventoryAudit(session).overdue_holds(clock.now()) == []
+        assert unpaid not in await overdue(session, clock.now())
     await floor.audit()
 
 
