@@ -1,0 +1,1 @@
+"""Demo data: customers, products, stock and a year of orders, the same for the same seed number."""
