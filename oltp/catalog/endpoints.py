@@ -32,7 +32,7 @@ from oltp.catalog.state import CatalogState
 _public = APIRouter(tags=["catalog"], responses=responses(Invalid, Unavailable))
 _admin = APIRouter(
     prefix="/api/admin",
-    tags=["admin: catalog"],
+    tags=["catalog"],
     responses=responses(BadRequest, Invalid, Unavailable, Unauthorized, Forbidden),
 )
 

@@ -1,0 +1,67 @@
+"""HTTP to the use cases of the cart."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from kit.auth import CurrentUser
+from kit.errors import BadRequest, Invalid, Unauthorized, Unavailable, responses
+from oltp.cart.errors import CartFull, NotInCart, ProductNotForSale, ProductUnknown, QuantityLimit
+from oltp.cart.schemas import Cart, CartAdd, CartChange
+from oltp.cart.service import CartService
+
+router = APIRouter(prefix="/api/cart", tags=["cart"], responses=responses(Unauthorized, Unavailable))
+
+
+def _service(request: Request, principal: CurrentUser) -> CartService:
+    state = request.state
+    return CartService(state.carts, state.products, state.cart_settings, principal.user_id)
+
+
+ServiceDep = Annotated[CartService, Depends(_service)]
+
+
+@router.get("", summary="Show my cart", response_model=Cart)
+async def show_cart(service: ServiceDep) -> Cart:
+    """The cart at present prices, with warnings where stock is short."""
+    return Cart.of(await service.show())
+
+
+@router.post(
+    "/add",
+    summary="Add to my cart",
+    response_model=Cart,
+    responses=responses(BadRequest, Invalid, ProductUnknown, ProductNotForSale, QuantityLimit, CartFull),
+)
+async def add_to_cart(body: CartAdd, service: ServiceDep) -> Cart:
+    """Adds units of a product to those that the cart holds already."""
+    return Cart.of(await service.add(str(body.product_id), body.quantity))
+
+
+@router.put(
+    "/items/{product_id}",
+    summary="Change a quantity",
+    response_model=Cart,
+    responses=responses(BadRequest, Invalid, ProductUnknown, NotInCart, ProductNotForSale, QuantityLimit),
+)
+async def change_quantity(product_id: uuid.UUID, body: CartChange, service: ServiceDep) -> Cart:
+    """Sets how many units of a product the cart holds."""
+    return Cart.of(await service.change(str(product_id), body.quantity))
+
+
+@router.delete(
+    "/items/{product_id}",
+    summary="Remove from my cart",
+    response_model=Cart,
+    responses=responses(Invalid),
+)
+async def remove_from_cart(product_id: uuid.UUID, service: ServiceDep) -> Cart:
+    """Takes a product out. What is not in the cart is out already."""
+    return Cart.of(await service.remove(str(product_id)))
+
+
+@router.delete("", status_code=204, summary="Empty my cart")
+async def clear_cart(service: ServiceDep) -> None:
+    """Takes everything out."""
+    await service.clear()

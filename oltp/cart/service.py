@@ -1,0 +1,68 @@
+"""Use cases of the cart."""
+
+import structlog
+
+from contracts.products import ProductDirectory
+from oltp.cart.domain import Cart, assemble
+from oltp.cart.errors import ProductNotForSale, ProductUnknown
+from oltp.cart.repository import Carts
+from oltp.cart.settings import CartSettings
+
+log = structlog.get_logger()
+
+
+class CartService:
+    """One customer's cart."""
+
+    def __init__(self, carts: Carts, products: ProductDirectory, settings: CartSettings, user_id: str) -> None:
+        self._carts = carts
+        self._products = products
+        self._settings = settings
+        self._user_id = user_id
+
+    async def show(self) -> Cart:
+        """The cart at present prices and stock. What the catalog no longer knows at all is taken out."""
+        quantities = await self._carts.get(self._user_id)
+        cards = await self._products.get_many(quantities)
+        unknown = [product_id for product_id in quantities if product_id not in cards]
+        if unknown:
+            log.warning("cart.unknown_products_removed", user_id=self._user_id, product_ids=unknown)
+            await self._carts.remove(self._user_id, unknown)
+        stock = await self._carts.stock(list(cards))
+        return assemble(quantities, cards, stock, currency=self._settings.currency, low=self._settings.cart_low_stock)
+
+    async def add(self, product_id: str, quantity: int) -> Cart:
+        """Adds units of a product that is for sale. Stock is not asked for: it is checkout that reserves.
+
+        Raises:
+            ProductUnknown, ProductNotForSale, QuantityLimit, CartFull
+        """
+        await self._demand_for_sale(product_id)
+        await self._carts.add(self._user_id, product_id, quantity)
+        return await self.show()
+
+    async def change(self, product_id: str, quantity: int) -> Cart:
+        """Sets the units of a product that is in the cart and for sale.
+
+        Raises:
+            ProductUnknown, ProductNotForSale, NotInCart, QuantityLimit
+        """
+        await self._demand_for_sale(product_id)
+        await self._carts.change(self._user_id, product_id, quantity)
+        return await self.show()
+
+    async def remove(self, product_id: str) -> Cart:
+        """Takes a product out; what is not in the cart is out already."""
+        await self._carts.remove(self._user_id, [product_id])
+        return await self.show()
+
+    async def clear(self) -> None:
+        """Empties the cart."""
+        await self._carts.clear(self._user_id)
+
+    async def _demand_for_sale(self, product_id: str) -> None:
+        card = (await self._products.get_many([product_id])).get(product_id)
+        if card is None:
+            raise ProductUnknown("There is no product with this id.")
+        if not card.active:
+            raise ProductNotForSale(f"{card.name} is not for sale any more.")
