@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email.header import decode_header, make_header
 from email.message import Message
+from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Final, Self
 
@@ -34,6 +35,8 @@ _SUMMARY: Final = """
     FROM messages m
 """
 _TIDY_EVERY: Final = 500
+
+_headers: Final = BytesHeaderParser()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Mailbox:
 
     def store(self, sender: str, recipients: Sequence[str], content: bytes, now: dt.datetime) -> bool:
         """Keeps a message; false if it is known."""
-        message = email.message_from_bytes(content)
+        message = _headers.parsebytes(content, headersonly=True)
         message_id = _header(message, "Message-ID").strip() or f"<{hashlib.sha256(content).hexdigest()}@mailsink>"
         self._database.execute("BEGIN IMMEDIATE")
         try:

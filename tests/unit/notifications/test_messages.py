@@ -2,6 +2,7 @@
 
 import datetime as dt
 import email
+import email.header
 
 import pytest
 from jinja2 import UndefinedError
@@ -86,5 +87,10 @@ def test_an_email_carries_its_identity_and_no_foreign_header():
     assert message["From"] == "Surge <orders@surge.example>"
     assert "Bcc" not in message
     assert message["Subject"] == "Welcome to Surge"
+    assert email.header.make_header(email.header.decode_header(message["To"])) == (
+        "Ada Grüße Bcc: eve@surge.example <ada@surge.example>"
+    )
+    assert message.defects == []
     assert [part.get_content_type() for part in message.walk()][1:] == ["text/plain", "text/html"]
-    assert message.get_payload(1).get_payload(decode=True).decode() == content.html
+    parts = [part.get_payload(decode=True).decode() for part in message.get_payload()]
+    assert parts == [content.text, content.html]
