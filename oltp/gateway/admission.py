@@ -5,18 +5,19 @@ An idempotency record is a hash. While its checkout is under way it holds the or
 and writes in one step.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
 
 from contracts import redis_keys
 from contracts.admission import AcceptedOrder
 from contracts.events import OrderCreated
 from contracts.orders import OrderLine
 from oltp.gateway import domain
+from oltp.gateway.scripts import Script, Scripts
 from oltp.gateway.settings import GatewaySettings
 
 EPOCH: Final = "idempotency:epoch"
@@ -29,14 +30,14 @@ _order_decoder: Final = msgspec.json.Decoder(OrderCreated)
 _NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
 _RECORD: Final = "'order_id', 'request_hash', 'claimed_at', 'order', 'answer'"
 
-_LOOK: Final = f"""
+_LOOK: Final = Script(f"""
 {_NOW}
 return {{redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECORD}), redis.call('HGETALL', KEYS[2])}}
-"""
+""")
 
 # KEYS: record, epoch, attempts, cart, running, then the stock of each line
 # ARGV: order id, request hash, order, record's life, limit, window, longest run, then product id and units of each line
-_CLAIM: Final = f"""
+_CLAIM: Final = Script(f"""
 if redis.call('EXISTS', KEYS[2]) == 0 then return {{'forgotten'}} end
 {_NOW}
 local known = redis.call('HMGET', KEYS[1], {_RECORD})
@@ -78,27 +79,27 @@ redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'order
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('SET', KEYS[5], ARGV[1], 'PX', ARGV[7])
 return {{'claimed', remaining, reset}}
-"""
+""")
 
 # KEYS: record; ARGV: the claim's time as it was seen
-_TAKE_OVER: Final = f"""
+_TAKE_OVER: Final = Script(f"""
 if redis.call('HGET', KEYS[1], 'claimed_at') ~= ARGV[1] then return 0 end
 {_NOW}
 redis.call('HSET', KEYS[1], 'claimed_at', now)
 return 1
-"""
+""")
 
 # KEYS: record, running; ARGV: order id
-_LET_GO: Final = """
+_LET_GO: Final = Script("""
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 if redis.call('HGET', KEYS[1], 'order_id') ~= ARGV[1] or redis.call('HEXISTS', KEYS[1], 'answer') == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'claimed_at', 0)
 return 1
-"""
+""")
 
 # KEYS: record, cart, accepted order, running, recent orders
 # ARGV: order id, request hash, answer, record's life, accepted order, its time, then product id and units of each line
-_FINISH: Final = f"""
+_FINISH: Final = Script(f"""
 local known = redis.call('HMGET', KEYS[1], 'order_id', 'answer')
 if known[1] and known[1] ~= ARGV[1] then
   {_NOW}
@@ -117,15 +118,15 @@ redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[6] - ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[4])
 if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
 return {{}}
-"""
+""")
 
 # KEYS: record; ARGV: order id, request hash, answer, record's life
-_REMEMBER: Final = """
+_REMEMBER: Final = Script("""
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'answer', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
-"""
+""")
 
 
 def record_key(user_id: str, key: str) -> str:
@@ -239,22 +240,16 @@ def _rate(remaining: int, reset_ms: int) -> Rate:
 class Admission:
     """The scripts."""
 
-    def __init__(self, redis: Redis, settings: GatewaySettings) -> None:
-        self._redis = redis
+    def __init__(self, scripts: Scripts, settings: GatewaySettings) -> None:
+        self._run = scripts.run
         self._limit = settings.checkout_limit_per_minute
         self._life_ms = settings.idempotency_hours * 3_600_000
         self._longest_run_ms = int(settings.checkout_takeover_seconds * 1000)
-        self._look = redis.register_script(_LOOK)
-        self._claim = redis.register_script(_CLAIM)
-        self._take_over = redis.register_script(_TAKE_OVER)
-        self._let_go = redis.register_script(_LET_GO)
-        self._finish = redis.register_script(_FINISH)
-        self._remember = redis.register_script(_REMEMBER)
 
     async def look(self, user_id: str, key: str) -> Seen:
         """The key's record and the customer's cart."""
         keys = [record_key(user_id, key), redis_keys.cart(user_id), EPOCH]
-        remembers, now, record, cart = await self._look(keys)
+        remembers, now, record, cart = await self._run(_LOOK, keys)
         quantities = {cart[i]: int(cart[i + 1]) for i in range(0, len(cart), 2)}
         return Seen(
             remembers=bool(remembers),
@@ -286,14 +281,14 @@ class Admission:
             self._longest_run_ms,
             *_flat(order.lines),
         ]
-        name, *rest = await self._claim(keys, args)
+        name, *rest = await self._run(_CLAIM, keys, args)
         match name:
             case "claimed":
                 return Claimed(_rate(*rest))
             case "known":
                 record = _record(*rest)
                 assert record is not None
-                return Claimed(Rate(-1, 0)) if _own(record, order) else Known(record)
+                return Known(record)
             case "limited":
                 return Limited(_rate(0, rest[0]))
             case "short":
@@ -312,12 +307,12 @@ class Admission:
 
     async def take_over(self, user_id: str, key: str, record: Record) -> bool:
         """Makes an abandoned claim this request's; false if somebody else was faster."""
-        return bool(await self._take_over([record_key(user_id, key)], [record.claimed_at]))
+        return bool(await self._run(_TAKE_OVER, [record_key(user_id, key)], [record.claimed_at]))
 
     async def let_go(self, order: OrderCreated) -> None:
         """Leaves a claim, whose order could not be produced, to the next request with its key."""
         keys = [record_key(order.user_id, order.idempotency_key), running_key(order.user_id)]
-        await self._let_go(keys, [order.order_id])
+        await self._run(_LET_GO, keys, [order.order_id])
 
     async def finish(self, accepted: AcceptedOrder, answer: bytes) -> Record | None:
         """Stores the answer, takes what was bought out of the cart, and lets the order be read; once.
@@ -342,22 +337,17 @@ class Admission:
             int(accepted.created_at.timestamp() * 1000),
             *_flat(accepted.lines),
         ]
-        other = await self._finish(keys, args)
+        other = await self._run(_FINISH, keys, args)
         return _record(*other) if other else None
 
     async def remember(self, rows: Iterable[tuple[str, str, str, str, bytes, int]]) -> None:
         """Restores answered records: user id, key, order id, request hash, answer and remaining life in ms."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for user_id, key, order_id, request_hash, answer, life_ms in rows:
-                await self._remember(
-                    [record_key(user_id, key)], [order_id, request_hash, answer, life_ms], client=pipeline
-                )
-            await pipeline.execute()
-
-
-def _own(record: Record, order: OrderCreated) -> bool:
-    """Whether it is this very order that has the key: the client repeated a script whose reply was lost."""
-    return record.order_id == order.order_id and record.answer is None
+        await asyncio.gather(
+            *(
+                self._run(_REMEMBER, [record_key(user_id, key)], [order_id, request_hash, answer, life_ms])
+                for user_id, key, order_id, request_hash, answer, life_ms in rows
+            )
+        )
 
 
 def _flat(lines: Sequence[OrderLine]) -> list[str | int]:

@@ -19,13 +19,14 @@ from oltp.gateway.admission import Admission
 from oltp.gateway.limits import EXCHANGE_SECONDS, RateLimits, Windows
 from oltp.gateway.order_log import OrderLog
 from oltp.gateway.recovery import Recovery
+from oltp.gateway.scripts import Scripts
 from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
 from oltp.shipping import endpoints as shipping
 
 ROUTERS: Final[Sequence[APIRouter]] = (
-    accounts.router,
     checkout_endpoints.router,
+    accounts.router,
     shipping.router,
 )
 LIFESPANS: Final[Sequence[Lifespan]] = (accounts_lifespan,)
@@ -42,11 +43,13 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
     async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         windows = Windows(resources.redis)
         order_log = OrderLog(settings)
-        admission = Admission(resources.redis, settings)
+        scripts = Scripts(settings)
+        admission = Admission(scripts, settings)
         recovery = Recovery(resources, settings, admission, order_log)
         checkout = Checkout(settings, admission, order_log, recovery, resources.producer, resources.clock)
         state: dict[str, Any] = {"limits": windows, "queue": order_log, "checkout": checkout}
         async with AsyncExitStack() as stack:
+            stack.callback(scripts.close)
             for opened in lifespans:
                 state |= await stack.enter_async_context(opened(resources))
             limits = Periodic("rate-limits", windows.exchange, EXCHANGE_SECONDS)

@@ -126,6 +126,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=list(TAGS)
     )
+    document["paths"] = dict(sorted(document["paths"].items()))
     for operation in _operations(document):
         _complete(operation)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
