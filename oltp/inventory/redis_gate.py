@@ -100,7 +100,7 @@ class RedisGate:
             if wiped:
                 await self.fill()
             if unknown:
-                absent = unknown - await self._take_over(unknown)
+                absent = unknown - await self._take_over(unknown, at_once=False)
                 for i in asked:
                     if ghosts := tuple(p for p in claims[i].units if p in absent):
                         verdicts.setdefault(i, Refusal(FailureReason.UNKNOWN_PRODUCT, ghosts))
@@ -124,7 +124,7 @@ class RedisGate:
 
     async def follow(self, product_ids: Collection[str]) -> None:
         """Takes over what the books say of these products now."""
-        await self._take_over(product_ids)
+        await self._take_over(product_ids, at_once=True)
 
     async def suspect(self, product_ids: Collection[str]) -> None:
         """Has these products compared with the books once they are quiet."""
@@ -189,11 +189,11 @@ class RedisGate:
         values = await self._redis.mget([stock(p) for p in product_ids]) if product_ids else []
         return {p: None if value is None else int(value) for p, value in zip(product_ids, values, strict=True)}
 
-    async def _take_over(self, product_ids: Collection[str]) -> set[str]:
+    async def _take_over(self, product_ids: Collection[str], *, at_once: bool) -> set[str]:
         if not product_ids:
             return set()
         available = await self._books.available(product_ids)
-        await self.compare(available, seen={}, at_once=True)
+        await self.compare(available, seen={}, at_once=at_once)
         if absent := set(product_ids) - set(available):
             await self._redis.delete(*[stock(p) for p in absent])
         return set(available)

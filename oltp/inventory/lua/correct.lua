@@ -3,11 +3,12 @@
 -- KEYS: touched, the product's counter.
 -- ARGV: product id; units that the books have; milliseconds without a reservation or release that count as quiet
 --       (-1: correct at once); the wrong value that an earlier look saw ('*': any, '': there was none).
+-- A counter that is no whole number counts as missing.
 -- Answers {'equal' | 'filled' | 'busy' | 'differs' | 'corrected', the counter before}.
 --   busy: units may be under way between here and the books. differs: to be looked at a second time.
 
 local value = redis.pcall('GET', KEYS[2])
-if type(value) ~= 'string' then
+if type(value) ~= 'string' or not string.match(value, '^%-?%d+$') then
   value = nil
 end
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])

@@ -194,9 +194,10 @@ async def test_the_list_pages_and_filters(api: httpx.AsyncClient, floor: Floor) 
         if page["next_cursor"] is None:
             break
         params["cursor"] = page["next_cursor"]
-    assert listed == sorted(products)
+    assert listed == sorted(set(listed))
+    assert [product_id for product_id in listed if product_id in products] == sorted(products)
     low = (await api.get("/api/admin/inventory", params={"low_stock": True, "warehouse_id": BERLIN})).json()
-    assert {row["product_id"] for row in low["items"]} == {products[0], products[2]}
+    assert {row["product_id"] for row in low["items"]} & set(products) == {products[0], products[2]}
     one = (await api.get("/api/admin/inventory", params={"product_id": products[1]})).json()["items"]
     assert [(row["quantity"], row["warehouses"], row["name"]) for row in one] == [(70, 2, None)]
     for bad in ("x", "WyJ4Il0", "W10"):

@@ -236,6 +236,16 @@ async def test_the_books_refuse_what_a_stale_gate_gave_and_correct_it(floor: Flo
     await floor.audit()
 
 
+async def test_a_counter_of_a_product_that_the_books_do_not_list_is_removed(floor: Floor) -> None:
+    ghost = new_id()
+    await floor.gate.fill()
+    await floor.redis.set(f"inventory:{ghost}", 50)
+    (reply,) = await floor.told(floor.reserve().of({ghost: 1}))
+    assert isinstance(reply, InventoryFailed)
+    assert (reply.reason, reply.product_ids) == ("unknown_product", [ghost])
+    assert await floor.counter(ghost) is None
+
+
 async def test_the_check_has_the_last_word(floor: Floor) -> None:
     product = await floor.product(berlin=2)
     statement = "UPDATE inventory.inventory SET reserved_quantity = :n WHERE product_id = :p AND warehouse_id = :w"
