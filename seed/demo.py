@@ -12,10 +12,13 @@ import asyncpg
 import numpy as np
 
 from kit.clock import SystemClock
+from kit.resources import open_resources
 from oltp.accounts.passwords import hash_password
+from oltp.catalog import directory
+from oltp.inventory import reconciler
 from oltp.shipping.settings import ShippingSettings
 from seed import history, stock
-from seed.copy import Table, copy
+from seed.copy import Table, copy, without_checks
 from seed.goods import Goods, goods
 from seed.history import Shelves
 from seed.ids import uuid7s
@@ -32,6 +35,7 @@ Progress = Callable[[str], None]
 """Told what is being done."""
 
 _LOCK: Final = 7_405_311_842_002
+_LOADED: Final = ["orders", "inventory", "payments", "shipping"]
 _MARKER: Final = """
     CREATE SCHEMA IF NOT EXISTS seed;
     CREATE TABLE IF NOT EXISTS seed.datasets (
@@ -68,8 +72,11 @@ async def ensure(settings: SeedSettings | None = None, progress: Progress | None
 
     Everything is written in one transaction with the note that it was done: it is there whole or not at all.
 
+    Afterwards Redis is filled from it, which the services would also do by themselves.
+
     Raises:
         OSError, asyncpg.PostgresError: if Postgres is away, or the tables are not the newest ones.
+        RedisError: if Redis is away.
     """
     settings = settings or SeedSettings()
     say = progress or (lambda _: None)
@@ -91,7 +98,7 @@ async def ensure(settings: SeedSettings | None = None, progress: Progress | None
                 orders=settings.demo_orders,
                 seed=settings.demo_seed,
             )
-            await _fill(connection, plan, settings, say)
+            written = await _fill(connection, plan, settings, say)
             await connection.execute(
                 """
                 INSERT INTO seed.datasets (name, seed, customers, products, orders, history_ends_at)
@@ -104,7 +111,11 @@ async def ensure(settings: SeedSettings | None = None, progress: Progress | None
                 plan.now,
             )
         say("statistics")
-        await connection.execute("ANALYZE")
+        await connection.execute(f"ANALYZE {', '.join(sorted(written))}")
+    say("product cards and stock into Redis")
+    async with open_resources(settings) as resources:
+        await directory.warm(resources.redis, resources.database)
+        await reconciler.rebuild(resources)
     return Seeded(plan.customers, plan.products, plan.orders, fresh=True, seconds=time.monotonic() - began)
 
 
@@ -152,7 +163,8 @@ def _shop(plan: Plan, settings: SeedSettings) -> _Shop:
     )
 
 
-async def _fill(connection: asyncpg.Connection, plan: Plan, settings: SeedSettings, say: Progress) -> None:
+async def _fill(connection: asyncpg.Connection, plan: Plan, settings: SeedSettings, say: Progress) -> set[str]:
+    """Writes everything; returns the tables that it wrote."""
     say("drawing customers, products and a year of orders")
     shop = await asyncio.to_thread(_shop, plan, settings)
     admin_hash, customer_hash = await asyncio.gather(
@@ -161,19 +173,28 @@ async def _fill(connection: asyncpg.Connection, plan: Plan, settings: SeedSettin
     )
     say(f"{plan.customers:,} customers, {plan.products:,} products")
     admin = accounts.admin(shop.admin_id, settings.admin_email.lower(), admin_hash, plan.start)
-    for target, rows in (admin, *_base(shop, settings, customer_hash)):
+    written = set[str]()
+
+    async def write(target: Table, rows: list[tuple[Any, ...]]) -> None:
         await copy(connection, target, rows)
+        written.add(f"{target.schema}.{target.name}")
+
+    for target, rows in (admin, *_base(shop, settings, customer_hash)):
+        await write(target, rows)
     batches = _chunks(shop, settings)
     done = 0
-    batch = await asyncio.to_thread(next, batches, None)
-    while batch is not None:
-        # the next chunk is drawn while this one is on its way to Postgres
-        upcoming = asyncio.create_task(asyncio.to_thread(next, batches, None))
-        for target, rows in batch.tables:
-            await copy(connection, target, rows)
-        done += batch.orders
-        say(f"{done:,} of {plan.orders:,} orders")
-        batch = await upcoming
+    async with without_checks(connection, _LOADED):
+        batch = await asyncio.to_thread(next, batches, None)
+        while batch is not None:
+            # the next chunk is drawn while this one is on its way to Postgres
+            upcoming = asyncio.create_task(asyncio.to_thread(next, batches, None))
+            for target, rows in batch.tables:
+                await write(target, rows)
+            done += batch.orders
+            say(f"{done:,} of {plan.orders:,} orders")
+            batch = await upcoming
+        say("indexes and foreign keys")
+    return written
 
 
 def _base(shop: _Shop, settings: SeedSettings, password_hash: str) -> Rows:

@@ -51,8 +51,8 @@ DECLINES: Final = {
     "insufficient_funds": 0.46,
     "card_declined": 0.24,
     "expired_card": 0.12,
-    "incorrect_cvc": 0.10,
-    "processing_error": 0.08,
+    "fraudulent": 0.10,
+    "lost_card": 0.08,
 }
 
 

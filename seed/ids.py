@@ -26,5 +26,9 @@ def uuid7s(moments_ms: npt.NDArray[np.int64], generator: np.random.Generator) ->
 
 def item_ids(parent: uuid.UUID, count: int) -> list[uuid.UUID]:
     """UUIDv7s of a thing's parts: the parent's time and random bits, counted on at the end."""
-    number = parent.int
-    return [_UUID((number ^ part).to_bytes(16)) for part in range(1, count + 1)]
+    return [part_id(parent, part) for part in range(1, count + 1)]
+
+
+def part_id(parent: uuid.UUID, part: int) -> uuid.UUID:
+    """The id of one of a thing's parts; ``part`` counts from 1."""
+    return _UUID((parent.int ^ part).to_bytes(16))

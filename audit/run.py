@@ -1,0 +1,175 @@
+"""An audit: looks at every store, as often as it takes for the shop to be quiet, and judges."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import httpx
+import pymongo.errors
+import redis.exceptions
+from aiokafka.errors import KafkaError
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from audit import accepted, books, gate, history, letters, money, parcels, providers, quiet
+from audit.log import AcceptedOrders, Broker, Progress
+from audit.quiet import Unrest
+from audit.report import Finding, Offender, Report, away
+from audit.settings import AuditSettings
+from kit import redis as kit_redis
+from kit.clock import SystemClock
+
+WAIT: Final = 30.0
+"""Seconds that an audit waits for the shop to be quiet, unless told."""
+
+STANDING: Final = 6.0
+"""Seconds after which a difference between two stores is one, even if the shop never rests.
+
+Longer than the stores' own keepers take to see and mend one.
+"""
+
+_PAUSE: Final = 0.5
+_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    KafkaError,
+    httpx.HTTPError,
+    pymongo.errors.PyMongoError,
+    redis.exceptions.RedisError,
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Auditor:
+    settings: AuditSettings
+    redis: Redis
+    mongo: AsyncMongoClient[dict[str, Any]]
+    http: httpx.AsyncClient
+    broker: Broker
+    seen: dict[tuple[str, Offender], float] = field(default_factory=dict)
+
+    async def look(self) -> tuple[list[Finding], Unrest]:
+        """Everything once. The order matters: what a consumer had committed before the snapshot must be in it."""
+        before, _ = await _or_away(self.broker.progress())
+        async with _snapshot(self.settings) as connection:
+            findings = [
+                *await books.judge(connection, books.STOCK),
+                await _check(gate.KEY, gate.TITLE, gate.judge(connection, self.redis)),
+                *await books.judge(connection, books.ORDERS),
+                *await self._accepted(connection, before),
+                *await books.judge(connection, money.CHECKS),
+                await _check(providers.KEY, providers.TITLE, providers.judge(connection, self.http, self.settings)),
+                *await books.judge(connection, parcels.CHECKS),
+                await _check(history.KEY, history.TITLE, self._history(connection)),
+            ]
+            waiting = await quiet.outstanding(connection)
+        after, _ = await _or_away(self.broker.progress())
+        findings.append(letters.judge(after))
+        return findings, quiet.unrest(before, waiting, after)
+
+    async def _accepted(self, connection: asyncpg.Connection, before: Progress | None) -> list[Finding]:
+        # the snapshot begins with the transaction's first query, which lies behind
+        log: AcceptedOrders | None
+        log, why = await _or_away(self.broker.accepted_orders())
+        if log is None or before is None:
+            return [
+                away(key, title, why or "Kafka is away", needs_quiet=False) for key, title in accepted.TITLES.items()
+            ]
+        return await accepted.judge(connection, log, before.saga_offsets)
+
+    async def _history(self, connection: asyncpg.Connection) -> Finding:
+        return await history.judge(connection, await history.read(self.mongo))
+
+    def remember(self, findings: Iterable[Finding], now: float) -> dict[tuple[str, Offender], float]:
+        """Since when each present offender has stood unchanged."""
+        present = {(f.key, offender) for f in findings if not f.warning for offender in f.offenders}
+        self.seen = {entry: self.seen.get(entry, now) for entry in present}
+        return self.seen
+
+
+async def run(
+    settings: AuditSettings | None = None, *, wait: float = WAIT, note: Callable[[str], None] | None = None
+) -> Report:
+    """Audits the running shop.
+
+    Args:
+        settings: where its stores are; by default from the environment.
+        wait: seconds to wait for the shop to be quiet. What needs quiet is judged anyway once it has stood for
+            :data:`STANDING` seconds, and not judged if it keeps changing.
+        note: told what is being waited for.
+
+    Raises:
+        OSError, asyncpg.PostgresError: if Postgres is away: without it there are no books.
+    """
+    settings = settings or AuditSettings()
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        redis_client = kit_redis.connect(settings)
+        stack.push_async_callback(redis_client.aclose)
+        mongo: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+            settings.mongo_url.get_secret_value(), serverSelectionTimeoutMS=2_000
+        )
+        stack.push_async_callback(mongo.close)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+        auditor = _Auditor(settings, redis_client, mongo, http, Broker(settings))
+        began = time.monotonic()
+        while True:
+            now = time.monotonic()
+            findings, unrest = await auditor.look()
+            seen = auditor.remember(findings, now)
+            broken = any(f.count and not f.warning for f in findings)
+            if unrest.quiet and not broken:
+                break
+            standing = time.monotonic() - max(seen.values(), default=now)
+            if broken and unrest.quiet and standing >= min(STANDING, wait):
+                break
+            if time.monotonic() - began >= wait:
+                findings = [_settle(finding, seen, unrest) for finding in findings]
+                break
+            if note is not None:
+                note(str(unrest) or "differences may still settle")
+            await asyncio.sleep(_PAUSE)
+        return Report(clock.now(), time.monotonic() - began, unrest.quiet, str(unrest), tuple(findings))
+
+
+def _settle(finding: Finding, seen: dict[tuple[str, Offender], float], unrest: Unrest) -> Finding:
+    """Takes back what may only be under way."""
+    if unrest.quiet or not finding.needs_quiet or not finding.count:
+        return finding
+    now = time.monotonic()
+    stood = tuple(o for o in finding.offenders if now - seen.get((finding.key, o), now) >= STANDING)
+    if stood:
+        return replace(finding, offenders=stood, count=len(stood))
+    note = f"{finding.count} differ while messages are under way"
+    return replace(finding, offenders=(), count=0, judged=False, note=note)
+
+
+@contextlib.asynccontextmanager
+async def _snapshot(settings: AuditSettings) -> AsyncIterator[asyncpg.Connection]:
+    url = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
+    connection = await asyncpg.connect(
+        url, timeout=5, server_settings={"application_name": f"{settings.instance}.audit", "jit": "off"}
+    )
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+    finally:
+        await connection.close()
+
+
+async def _or_away(reading: Awaitable[_T]) -> tuple[_T | None, str]:
+    try:
+        return await reading, ""
+    except _AWAY as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+async def _check(key: str, title: str, judging: Awaitable[Finding]) -> Finding:
+    finding, why = await _or_away(judging)
+    return finding or away(key, title, why)
