@@ -13,6 +13,10 @@ from kit.resources import Resources
 from kit.worker import Periodic, running
 from oltp.accounts import endpoints as accounts
 from oltp.accounts.state import lifespan as accounts_lifespan
+from oltp.cart import endpoints as cart
+from oltp.cart.state import lifespan as cart_lifespan
+from oltp.catalog import endpoints as catalog
+from oltp.catalog.state import lifespan as catalog_lifespan
 from oltp.gateway import docs, openapi
 from oltp.gateway import endpoints as checkout_endpoints
 from oltp.gateway.admission import Admission
@@ -22,14 +26,25 @@ from oltp.gateway.recovery import Recovery
 from oltp.gateway.scripts import Scripts
 from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
+from oltp.inventory import endpoints as inventory
+from oltp.notifications import endpoints as notifications
+from oltp.orders import endpoints as orders
+from oltp.orders import live
 from oltp.shipping import endpoints as shipping
 
 ROUTERS: Final[Sequence[APIRouter]] = (
     checkout_endpoints.router,
     accounts.router,
+    catalog.router,
+    cart.router,
+    orders.router,
+    orders.admin_router,
+    live.router,
+    inventory.router,
     shipping.router,
+    notifications.router,
 )
-LIFESPANS: Final[Sequence[Lifespan]] = (accounts_lifespan,)
+LIFESPANS: Final[Sequence[Lifespan]] = (accounts_lifespan, catalog_lifespan, cart_lifespan, live.lifespan)
 
 
 def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPANS) -> FastAPI:

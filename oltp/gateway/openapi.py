@@ -51,6 +51,7 @@ TAGS: Final = (
     {"name": "cart", "description": "What a customer is about to buy."},
     {"name": "checkout", "description": "The cart becomes an order."},
     {"name": "orders", "description": "Orders and their history."},
+    {"name": "orders (admin)", "description": "Everybody's orders."},
     {"name": "inventory", "description": "Stock by warehouse."},
     {"name": "payments", "description": "Payments, refunds and the providers' webhooks."},
     {"name": "shipping", "description": "Parcels and where they are."},
