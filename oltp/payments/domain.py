@@ -19,10 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from contracts.commands import ChargePayment, RefundPayment, VoidPayment
-from contracts.envelope import Message, registry
+from contracts.envelope import registry
 from contracts.events import PaymentFailed, PaymentRefunded, PaymentSucceeded, PaymentVoided
 
 Command: TypeAlias = ChargePayment | VoidPayment | RefundPayment
+Answer: TypeAlias = PaymentSucceeded | PaymentFailed | PaymentVoided | PaymentRefunded
 
 CANCELLED: Final = "cancelled"
 """Why a charge fails that was voided before it came to anything."""
@@ -60,7 +61,7 @@ class Reply:
     """What a command is answered."""
 
     cause: Cause
-    payload: Message
+    payload: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ def next_action(state: Payment) -> Action | None:
     return None
 
 
-def answer(state: Payment, command_type: str) -> Message | None:
+def answer(state: Payment, command_type: str) -> Answer | None:
     """What a command of this type is answered in a state; None while that is not settled.
 
     ``payment.refund`` is always answered by ``payment.refunded``, with amount 0 where nothing had been taken.
