@@ -19,7 +19,6 @@ from oltp.accounts.errors import (
     TooManyRegistrations,
 )
 from oltp.accounts.schemas import (
-    Address,
     AddressCreate,
     AddressList,
     AddressUpdate,
@@ -29,6 +28,7 @@ from oltp.accounts.schemas import (
     ProfileUpdate,
     Refresh,
     Register,
+    SavedAddress,
     SignedIn,
     Tokens,
 )
@@ -176,7 +176,7 @@ async def change_password(body: ChangePassword, principal: CurrentUser, request:
 )
 async def list_addresses(principal: CurrentUser, session: ReadSessionDep, book: AddressBookDep) -> AddressList:
     """All of the customer's addresses, the default first."""
-    return AddressList(items=[Address.model_validate(row) for row in await book.all(session, principal)])
+    return AddressList(items=[SavedAddress.model_validate(row) for row in await book.all(session, principal)])
 
 
 @router.post(
@@ -184,37 +184,37 @@ async def list_addresses(principal: CurrentUser, session: ReadSessionDep, book: 
     tags=[_ACCOUNT],
     status_code=201,
     summary="Add an address",
-    response_model=Address,
+    response_model=SavedAddress,
     responses=responses(Unauthorized, TooManyAddresses),
 )
 async def add_address(
     body: AddressCreate, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep, response: Response
-) -> Address:
+) -> SavedAddress:
     """Adds an address; the first one is the default."""
     added = await book.add(session, principal, body)
     response.headers["Location"] = f"/api/users/me/addresses/{added.id}"
-    return Address.model_validate(added)
+    return SavedAddress.model_validate(added)
 
 
 @router.get(
     "/api/users/me/addresses/{address_id}",
     tags=[_ACCOUNT],
     summary="Show an address",
-    response_model=Address,
+    response_model=SavedAddress,
     responses=responses(Unauthorized, AddressNotFound),
 )
 async def show_address(
     address_id: uuid.UUID, principal: CurrentUser, session: ReadSessionDep, book: AddressBookDep
-) -> Address:
+) -> SavedAddress:
     """One of the customer's addresses."""
-    return Address.model_validate(await book.get(session, principal, str(address_id)))
+    return SavedAddress.model_validate(await book.get(session, principal, str(address_id)))
 
 
 @router.put(
     "/api/users/me/addresses/{address_id}",
     tags=[_ACCOUNT],
     summary="Replace an address",
-    response_model=Address,
+    response_model=SavedAddress,
     responses=responses(Unauthorized, AddressNotFound),
 )
 async def replace_address(
@@ -223,23 +223,23 @@ async def replace_address(
     principal: CurrentUser,
     session: WriteSessionDep,
     book: AddressBookDep,
-) -> Address:
+) -> SavedAddress:
     """Replaces all that the address says."""
-    return Address.model_validate(await book.replace(session, principal, str(address_id), body))
+    return SavedAddress.model_validate(await book.replace(session, principal, str(address_id), body))
 
 
 @router.put(
     "/api/users/me/addresses/{address_id}/default",
     tags=[_ACCOUNT],
     summary="Make an address the default",
-    response_model=Address,
+    response_model=SavedAddress,
     responses=responses(Unauthorized, AddressNotFound),
 )
 async def make_default_address(
     address_id: uuid.UUID, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep
-) -> Address:
+) -> SavedAddress:
     """Makes it the one that checkout offers first."""
-    return Address.model_validate(await book.make_default(session, principal, str(address_id)))
+    return SavedAddress.model_validate(await book.make_default(session, principal, str(address_id)))
 
 
 @router.delete(

@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from kit.auth import Role
 from oltp.accounts.domain import MAX_PASSWORD, MIN_PASSWORD, normalize_email
@@ -170,7 +171,7 @@ class AddressFields(_Write):
     @model_validator(mode="after")
     def _position_is_whole(self) -> Self:
         if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude come together or not at all")
+            raise PydanticCustomError("position", "latitude and longitude come together or not at all")
         return self
 
 
@@ -186,7 +187,7 @@ class AddressUpdate(AddressFields):
     """The address as it shall be; what is left out is emptied. The default is chosen by its own route."""
 
 
-class Address(_Read):
+class SavedAddress(_Read):
     """One of a customer's addresses."""
 
     id: uuid.UUID = Field(description="Address id.", examples=[_ID])
@@ -209,4 +210,4 @@ class Address(_Read):
 class AddressList(_Read):
     """A customer's addresses: the default first, then the newest."""
 
-    items: list[Address] = Field(description="All of them; there is a limit on how many.")
+    items: list[SavedAddress] = Field(description="All of them; there is a limit on how many.")

@@ -9,7 +9,7 @@ from kit.auth import CurrentAdmin
 from kit.db import ReadSessionDep
 from kit.errors import BadRequest, Forbidden, Invalid, Unauthorized, Unavailable, responses
 from kit.pagination import Page
-from oltp.catalog.errors import CategoryExists, ProductNotFound, SkuTaken, VersionConflict
+from oltp.catalog.errors import CategoryExists, CategoryUnknown, ProductNotFound, SkuTaken, VersionConflict
 from oltp.catalog.schemas import (
     AdminProduct,
     AdminProductQuery,
@@ -107,7 +107,7 @@ async def list_all_products(
     status_code=201,
     summary="Add a product",
     response_model=AdminProduct,
-    responses=responses(SkuTaken),
+    responses=responses(SkuTaken, CategoryUnknown),
 )
 async def create_product(
     body: ProductCreate, admin: CurrentAdmin, assortment: AssortmentDep, response: Response
@@ -135,7 +135,7 @@ async def show_any_product(
     "/products/{product_id}",
     summary="Edit a product",
     response_model=AdminProduct,
-    responses=responses(ProductNotFound, VersionConflict, SkuTaken),
+    responses=responses(ProductNotFound, VersionConflict, SkuTaken, CategoryUnknown),
 )
 async def update_product(
     product_id: uuid.UUID, body: ProductUpdate, admin: CurrentAdmin, assortment: AssortmentDep

@@ -17,6 +17,13 @@ class SkuTaken(Conflict):
     title = "SKU taken"
 
 
+class CategoryUnknown(Conflict):
+    """There is no category with this slug; add it first."""
+
+    type = "category-unknown"
+    title = "No such category"
+
+
 class CategoryExists(Conflict):
     """There is a category with this slug or name."""
 

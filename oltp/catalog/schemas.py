@@ -5,6 +5,7 @@ import uuid
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from oltp.catalog.domain import MAX_UNIT_PRICE, Availability, Sort
 
@@ -116,7 +117,7 @@ class ProductQuery(_Write):
     @model_validator(mode="after")
     def _price_range_is_one(self) -> Self:
         if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
-            raise ValueError("price_min must not be above price_max")
+            raise PydanticCustomError("price_range", "price_min must not be above price_max")
         return self
 
 

@@ -18,7 +18,7 @@ from kit.pagination import Page, decode_cursor, encode_cursor
 from kit.resources import Resources
 from kit.transient import is_transient
 from oltp.catalog.domain import availability, stock_level
-from oltp.catalog.errors import CategoryExists, ProductNotFound, SkuTaken, VersionConflict
+from oltp.catalog.errors import CategoryExists, CategoryUnknown, ProductNotFound, SkuTaken, VersionConflict
 from oltp.catalog.repository import Category, Filter, Product, Products, ProductWriter, UnknownCategory, VersionedCard
 from oltp.catalog.schemas import (
     AdminProduct,
@@ -179,7 +179,7 @@ class Assortment:
         """Adds a product, in the shop's currency.
 
         Raises:
-            SkuTaken, Invalid
+            SkuTaken, CategoryUnknown
         """
         fields = {**new.model_dump(), "currency": self._state.settings.currency}
         now = self._clock.now()
@@ -187,7 +187,7 @@ class Assortment:
             try:
                 product = await ProductWriter(session).add(new_id(), fields, at=now)
             except UnknownCategory:
-                raise Invalid("body.category", "there is no such category") from None
+                raise CategoryUnknown("There is no category with this slug; add it first.") from None
             if product is None:
                 raise SkuTaken(f"There is a product with SKU {new.sku} already.")
             await _announce(session, product, now)
@@ -197,7 +197,7 @@ class Assortment:
         """Edits a product; an edit to what is already so is none.
 
         Raises:
-            ProductNotFound, VersionConflict, SkuTaken, Invalid
+            ProductNotFound, VersionConflict, SkuTaken, CategoryUnknown
         """
         wanted = change.model_dump(exclude={"version"}, exclude_none=True)
         now = self._clock.now()
@@ -285,7 +285,7 @@ async def _changed(products: ProductWriter, present: Product, fields: Mapping[st
     try:
         product = await products.change(present.id, fields, at=now)
     except UnknownCategory:
-        raise Invalid("body.category", "there is no such category") from None
+        raise CategoryUnknown("There is no category with this slug; add it first.") from None
     if product is None:
         raise SkuTaken(f"There is a product with SKU {fields['sku']} already.")
     return product

@@ -77,10 +77,13 @@ class TestCreate:
         assert sorted(a.status_code for a in answers) == [201, 409, 409, 409]
         assert {a.json()["type"] for a in answers if a.status_code == 409} == {"sku-taken"}
 
+    async def test_needs_a_category_that_exists(self, catalog: Catalog, api: httpx.AsyncClient, kettle: dict[str, Any]):
+        answer = await api.post(PRODUCTS, json=kettle | {"category": "no-such-category"}, headers=catalog.admin)
+        assert (answer.status_code, answer.json()["type"]) == (409, "category-unknown")
+
     @pytest.mark.parametrize(
         ("change", "field"),
         [
-            ({"category": "no-such-category"}, "body.category"),
             ({"category": "No Slug"}, "body.category"),
             ({"sku": "lower"}, "body.sku"),
             ({"sku": ""}, "body.sku"),
@@ -151,7 +154,7 @@ class TestUpdate:
         moved = await api.patch(path, json={"version": 1, "category": other}, headers=catalog.admin)
         assert moved.json()["category"]["slug"] == other
         lost = await api.patch(path, json={"version": 2, "category": "no-such-category"}, headers=catalog.admin)
-        assert (lost.status_code, lost.json()["errors"][0]["field"]) == (422, "body.category")
+        assert (lost.status_code, lost.json()["type"]) == (409, "category-unknown")
         back = await api.patch(path, json={"version": 2, "category": catalog.category}, headers=catalog.admin)
         assert back.status_code == 200
 
