@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.header import Header
-from email.utils import format_datetime, formataddr, parseaddr
+from email.utils import format_datetime, formataddr, parseaddr, quote
 from typing import Final, Protocol
 
 import aiosmtplib
@@ -21,6 +22,7 @@ from oltp.notifications.settings import NotificationSettings
 log = structlog.get_logger()
 
 _TIMEOUT: Final = 10.0
+_ADDRESS: Final = re.compile(r"[^\s<>\x00-\x1f]+@[^\s<>\x00-\x1f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class EmailSender:
             self._idle.append(connection)
 
     async def _transmit(self, connection: aiosmtplib.SMTP, letter: Letter) -> Receipt:
+        if _ADDRESS.fullmatch(letter.address) is None:
+            return Receipt(Result.REJECTED, "not an email address")
         options = [] if letter.address.isascii() else ["SMTPUTF8"]
         try:
             await connection.sendmail(self._sender, [letter.address], self._compose(letter), mail_options=options)
@@ -114,7 +118,7 @@ class EmailSender:
         boundary = f"=_{letter.notification_id}"
         headers = {
             "From": self._from,
-            "To": formataddr((_one_line(letter.name)[:120], letter.address)),
+            "To": _mailbox(_one_line(letter.name)[:120], letter.address),
             "Subject": _encoded(_one_line(letter.content.subject)),
             "Date": format_datetime(self._clock.now()),
             "Message-ID": f"<{letter.notification_id}@{self._domain}>",
@@ -178,6 +182,13 @@ def _refusal(code: int, message: str) -> Receipt:
 def _encoded(value: str) -> str:
     """A header's value, as encoded words (RFC 2047) where it is not plain ASCII."""
     return value if value.isascii() else Header(value, "utf-8", maxlinelen=900).encode()
+
+
+def _mailbox(name: str, address: str) -> str:
+    """A recipient as ``To`` shows them; unlike ``formataddr`` this takes international addresses (RFC 6532)."""
+    if not name:
+        return address
+    return f'"{quote(name)}" <{address}>' if name.isascii() else f"{_encoded(name)} <{address}>"
 
 
 def _one_line(value: str) -> str:
