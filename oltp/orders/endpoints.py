@@ -1,0 +1,230 @@
+"""The order routes; the checkout is the gateway's."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Response
+from starlette.requests import HTTPConnection
+
+from contracts.orders import CancelReason, OrderStatus
+from kit.auth import CurrentAdmin, CurrentUser
+from kit.db import ReadSessionDep
+from kit.errors import Forbidden, Invalid, Unauthorized, Unavailable, responses
+from kit.ids import is_uuid
+from kit.pagination import Page, decode_cursor, encode_cursor
+from oltp.orders.domain import Filter
+from oltp.orders.errors import NotCancellable, OrderNotFound
+from oltp.orders.live import Live
+from oltp.orders.repository import Key, OrderRepository
+from oltp.orders.schemas import (
+    AdminOrderDetail,
+    AdminOrderSummary,
+    Moment,
+    OrderDetail,
+    OrderSummary,
+    SearchText,
+    admin_order_detail,
+    admin_order_summary,
+    order_detail,
+    order_summary,
+)
+from oltp.orders.service import Cancellation, OrderHistory, OrderReader
+
+router = APIRouter(prefix="/api/orders", tags=["orders"])
+admin_router = APIRouter(prefix="/api/admin/orders", tags=["orders (admin)"])
+
+_NOT_SETTLED: Final = {
+    "description": "The cancellation is under way and not yet decided: read the order again.",
+    "headers": {
+        "Location": {"description": "Where the order can be read.", "schema": {"type": "string"}, "required": True},
+        "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True},
+    },
+}
+
+
+def _reader(connection: HTTPConnection) -> OrderReader:
+    state = connection.state
+    return OrderReader(state.resources.database, state.resources.redis, state.queue, state.order_history)
+
+
+def _history(connection: HTTPConnection) -> OrderHistory:
+    history: OrderHistory = connection.state.order_history
+    return history
+
+
+def _cancellation(connection: HTTPConnection) -> Cancellation:
+    live: Live = connection.state.live
+    resources = connection.state.resources
+    return Cancellation(_reader(connection), live.hub, resources.producer, resources.clock)
+
+
+ReaderDep = Annotated[OrderReader, Depends(_reader)]
+HistoryDep = Annotated[OrderHistory, Depends(_history)]
+CancellationDep = Annotated[Cancellation, Depends(_cancellation)]
+
+
+def _filter(
+    status: Annotated[list[OrderStatus] | None, Query(max_length=8, description="Any of these; all if absent.")] = None,
+    date_from: Annotated[Moment | None, Query(description="Created at or after (with its offset).")] = None,
+    date_to: Annotated[Moment | None, Query(description="Created before (with its offset).")] = None,
+    price_min: Annotated[int | None, Query(ge=0, le=999_999_999_999, description="Total, minor units.")] = None,
+    price_max: Annotated[int | None, Query(ge=0, le=999_999_999_999, description="Total, minor units.")] = None,
+) -> Filter:
+    return Filter(
+        statuses=frozenset(status or ()),
+        date_from=date_from,
+        date_to=date_to,
+        price_min=price_min,
+        price_max=price_max,
+    )
+
+
+def _after(cursor: str | None) -> Key | None:
+    if cursor is None:
+        return None
+    created_at, order_id = decode_cursor(cursor, 2)
+    try:
+        moment = dt.datetime.fromisoformat(created_at)
+        if moment.tzinfo is None or not is_uuid(order_id):
+            raise ValueError(cursor)
+        return moment.astimezone(dt.UTC), order_id
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise Invalid("query.cursor", "is not a cursor from an earlier page; leave it out for the first page") from None
+
+
+def _cursor(key: Key | None) -> str | None:
+    return encode_cursor(*key) if key is not None else None
+
+
+FilterDep = Annotated[Filter, Depends(_filter)]
+CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+LimitQuery = Annotated[int, Query(ge=1, le=100, description="Most orders on a page.")]
+
+
+@router.get(
+    "/my-orders",
+    summary="List your orders, newest first",
+    response_model=Page[OrderSummary],
+    responses=responses(Unauthorized, Invalid, Unavailable),
+)
+async def my_orders(
+    principal: CurrentUser,
+    history: HistoryDep,
+    wanted: FilterDep,
+    q: Annotated[SearchText | None, Query(description="Part of a product's name or of the order's id.")] = None,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 20,
+) -> Page[OrderSummary]:
+    """Keyset-paginated. Statuses follow the orders' events and may be a moment behind the order itself.
+
+    A page may have fewer orders than asked for and still have a next one: a search looks at a bounded number of orders.
+    """
+    wanted = Filter(
+        statuses=wanted.statuses,
+        date_from=wanted.date_from,
+        date_to=wanted.date_to,
+        price_min=wanted.price_min,
+        price_max=wanted.price_max,
+        text=q or "",
+    )
+    page = await history.page(principal.user_id, wanted, after=_after(cursor), limit=limit)
+    return Page(items=[order_summary(order) for order in page.orders], next_cursor=_cursor(page.more))
+
+
+@router.get(
+    "/{order_id}",
+    summary="Read an order",
+    response_model=OrderDetail,
+    responses=responses(Unauthorized, OrderNotFound, Invalid, Unavailable),
+)
+async def read_order(order_id: uuid.UUID, principal: CurrentUser, reader: ReaderDep) -> OrderDetail:
+    """Items, timeline, payment, and the place in the queue while it waits. Somebody else's order is a 404."""
+    return order_detail(await reader.read(str(order_id), principal))
+
+
+@router.put(
+    "/{order_id}/cancel",
+    summary="Cancel an order",
+    response_model=OrderDetail,
+    response_description="Cancelled. An order that was cancelled before, for whatever reason, answers so too.",
+    responses={
+        202: {"model": OrderDetail, **_NOT_SETTLED},
+        **responses(Unauthorized, OrderNotFound, NotCancellable, Invalid, Unavailable),
+    },
+)
+async def cancel_order(
+    order_id: uuid.UUID, principal: CurrentUser, cancellation: CancellationDep, response: Response
+) -> OrderDetail:
+    """Until a parcel has left: what was paid is given back, what was reserved is released. Afterwards 409.
+
+    Repeating it is safe. When shipping and cancellation meet, one of them wins and the answer says which.
+    """
+    outcome = await cancellation.cancel(str(order_id), principal, CancelReason.CUSTOMER_REQUEST)
+    if not outcome.settled:
+        _not_settled(response, f"/api/orders/{order_id}")
+    return order_detail(outcome.view)
+
+
+def _not_settled(response: Response, location: str) -> None:
+    response.status_code = 202
+    response.headers["Location"] = location
+    response.headers["Retry-After"] = "1"
+
+
+@admin_router.get(
+    "",
+    summary="List everybody's orders, newest first",
+    response_model=Page[AdminOrderSummary],
+    responses=responses(Unauthorized, Forbidden, Invalid, Unavailable),
+)
+async def list_orders(
+    _: CurrentAdmin,
+    session: ReadSessionDep,
+    wanted: FilterDep,
+    user_id: Annotated[uuid.UUID | None, Query(description="Only this customer's.")] = None,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 50,
+) -> Page[AdminOrderSummary]:
+    """Keyset-paginated; a page costs the same however far it lies.
+
+    A page may have fewer orders than asked for and still have a next one: a search looks at a bounded number of orders.
+    """
+    repository = OrderRepository(session)
+    after = _after(cursor)
+    if user_id is None:
+        found = await repository.of_all(wanted, after=after, limit=limit)
+    else:
+        found = await repository.of_user(str(user_id), wanted, after=after, limit=limit)
+    return Page(items=[admin_order_summary(stored) for stored in found.orders], next_cursor=_cursor(found.more))
+
+
+@admin_router.get(
+    "/{order_id}",
+    summary="Read anybody's order with everything that its saga recorded",
+    response_model=AdminOrderDetail,
+    responses=responses(Unauthorized, Forbidden, OrderNotFound, Invalid, Unavailable),
+)
+async def read_any_order(order_id: uuid.UUID, principal: CurrentAdmin, reader: ReaderDep) -> AdminOrderDetail:
+    """Transitions with the messages that caused them, and the commands that nobody has answered yet."""
+    return admin_order_detail(await reader.read(str(order_id), principal))
+
+
+@admin_router.post(
+    "/{order_id}/cancel",
+    summary="Cancel anybody's order",
+    response_model=AdminOrderDetail,
+    response_description="Cancelled. An order that was cancelled before, for whatever reason, answers so too.",
+    responses={
+        202: {"model": AdminOrderDetail, **_NOT_SETTLED},
+        **responses(Unauthorized, Forbidden, OrderNotFound, NotCancellable, Invalid, Unavailable),
+    },
+)
+async def cancel_any_order(
+    order_id: uuid.UUID, principal: CurrentAdmin, cancellation: CancellationDep, response: Response
+) -> AdminOrderDetail:
+    """Until a parcel has left, as the customer can."""
+    outcome = await cancellation.cancel(str(order_id), principal, CancelReason.ADMIN_REQUEST)
+    if not outcome.settled:
+        _not_settled(response, f"/api/admin/orders/{order_id}")
+    return admin_order_detail(outcome.view)
