@@ -26,7 +26,10 @@ ADDRESS: Final = {
     "postal_code": "SW1Y 4JH",
     "country": "GB",
 }
-CARD: Final = {"type": "card", "token": "tok_visa"}
+CARD: Final = {"type": "card", "token": "pm_card_visa"}
+PAYPAL: Final = {"type": "paypal", "token": "B-4242"}
+WALLET: Final = {"type": "wallet", "token": "tok_ok"}
+DECLINED: Final = {"type": "wallet", "token": "tok_card_declined"}
 
 SETTLED: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DELIVERED, OrderStatus.CANCELLED})
 """What the saga needs nobody for any more: a parcel is under way, or the order is cancelled."""
@@ -156,6 +159,42 @@ class Shop:
         """A registered user, signed in through the API."""
         answer = await self.http.post("/api/auth/login", json={"email": email, "password": password})
         return self._signed_in(answer, 200, email, password)
+
+    async def products(self, count: int, *, at_least: int = 50) -> list[str]:
+        """Ids of products on sale of which at least so many units are left."""
+        found: list[str] = []
+        page = 1
+        while len(found) < count:
+            answer = await self.http.get("/api/products", params={"page": page, "page_size": 100})
+            assert answer.status_code == 200, answer.text
+            document = answer.json()
+            found += [row["id"] for row in document["items"] if (row["stock"] or 0) >= at_least]
+            assert document["has_more"] or len(found) >= count, f"only {len(found)} products have {at_least} units"
+            page += 1
+        return found[:count]
+
+    async def new_product(self, *, units: int, unit_price: int = 1999, name: str = "Test tea") -> str:
+        """The id of a product of our own, of which so many units lie in one warehouse, once they can be bought."""
+        admin = self.issue(Role.ADMIN)
+        [category, *_] = (await self.http.get("/api/categories")).json()["items"]
+        [warehouse, *_] = (await self.http.get("/api/warehouses")).json()
+        product = {"sku": f"T-{uuid.uuid4().hex[:12].upper()}", "name": name, "unit_price": unit_price}
+        created = await admin.post("/api/admin/products", json={**product, "category": category["slug"]})
+        assert created.status_code == 201, created.text
+        product_id: str = created.json()["id"]
+        if units:
+            delivery = {"warehouse_id": warehouse["id"], "quantity": units, "reason": "test delivery"}
+            path = f"/api/admin/inventory/{product_id}/restock"
+            headers = {"Idempotency-Key": str(uuid.uuid4())}
+            restocked = await admin.post(path, json=delivery, headers=headers)
+            assert restocked.is_success, restocked.text
+
+            async def for_sale() -> None:
+                shown = (await self.http.get(f"/api/products/{product_id}")).json()
+                assert shown["stock"] == units, shown
+
+            await eventually(for_sale)
+        return product_id
 
     def _signed_in(self, answer: httpx.Response, status: int, email: str, password: str) -> Account:
         assert answer.status_code == status, answer.text

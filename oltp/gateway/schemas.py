@@ -51,7 +51,7 @@ class Payment(BaseModel):
     type: PaymentMethodType = Field(description="Kind of instrument.", examples=["card"])
     token: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = Field(
         description="The payment provider's token for the customer's instrument; never a card number.",
-        examples=["tok_visa"],
+        examples=["pm_card_visa"],
     )
 
     def to_contract(self) -> PaymentMethod:
