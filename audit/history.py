@@ -38,7 +38,7 @@ async def read(client: AsyncMongoClient[dict[str, Any]]) -> History:
     """Everything in the store."""
     orders: dict[str, Told] = {}
     since: dict[str, str] = {}
-    async for document in client[_DATABASE][_COLLECTION].find({}):
+    async for document in client.get_default_database(_DATABASE)[_COLLECTION].find({}):
         key = str(document["_id"])
         if ":" not in key:
             if document.get("since") and not document.get("oversize"):
