@@ -107,7 +107,8 @@ class SignIns:
         """Signs a user in.
 
         Unknown, disabled and known users take the same path: both limits, one look-up, one hash, one answer. Attempts
-        count before their outcome is known; a success forgets the account's.
+        count before their outcome is known; a success forgets the account's. A password that is changed while it is
+        being checked no longer signs in, so that changing it ends every sign-in with the old one.
 
         Raises:
             InvalidCredentials, TooManyLogins, HashingBusy
@@ -124,10 +125,12 @@ class SignIns:
         rehashed = await self._state.hasher.hash(password) if is_outdated(user.password_hash) else None
         now = self._clock.now()
         async with self._database.write() as session:
+            users = UserWriter(session)
+            present = await users.lock(user.id)
+            if present is None or not present.is_active or present.password_hash != user.password_hash:
+                raise InvalidCredentials("Email address or password is wrong.")
             if rehashed is not None:
-                await UserWriter(session).change_password(
-                    user.id, old_hash=user.password_hash, new_hash=rehashed, at=user.updated_at
-                )
+                await users.change_password(user.id, old_hash=user.password_hash, new_hash=rehashed, at=user.updated_at)
             await TokenFamilies(session).prune(user.id, keep=self._settings.accounts_sign_ins_per_user - 1, at=now)
             return await self._start_family(session, user, user_agent=user_agent, now=now)
 

@@ -16,7 +16,8 @@ Which rows have changed is asked by transaction id, not by time: a row's ``chang
 it, and the mark in Redis is the oldest transaction that was still running when all that was visible had been copied.
 What becomes visible later has an id from the mark on, so nothing is missed, whatever the order of commits, clocks, or
 the length of a transaction. The mark lies in the store that it describes: a Redis that went back in time brings back
-its mark with its cards, and one that is empty has none and is filled anew.
+its mark with its cards, and one that is empty has none and is filled anew. (Only a Postgres that went back in time is
+not made up for, because versions went back with it: start it with an empty Redis.)
 
 So a lookup is at most ``catalog_poll_seconds + catalog_cache_seconds`` plus one query behind: within the second that
 :class:`contracts.products.ProductDirectory` promises.

@@ -394,6 +394,22 @@ class TestPassword:
         )
         assert sorted(a.status_code for a in answers) == [204, 401]
 
+    async def test_a_login_under_way_with_the_old_one_fails(
+        self, desk: Desk, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ):
+        ada = await register(api)
+        verify = desk.state.hasher.verify
+
+        async def meanwhile_changed(stored: str, password: str) -> bool:
+            monkeypatch.setattr(desk.state.hasher, "verify", verify)
+            body = {"current_password": PASSWORD, "new_password": "another long one"}
+            assert (await api.put("/api/users/me/password", json=body, headers=ada.headers)).status_code == 204
+            return await verify(stored, password)
+
+        monkeypatch.setattr(desk.state.hasher, "verify", meanwhile_changed)
+        answer = await login(api, ada.email)
+        assert (answer.status_code, answer.json()["type"]) == (401, "invalid-credentials")
+
 
 class TestAdmin:
     async def test_is_made_once_and_can_sign_in(self, desk: Desk, database: Database, api: httpx.AsyncClient):
