@@ -214,7 +214,7 @@ def decide(
         state = _withdrawn(current, command.order_id, payment_id=payment_id, now=now)
     if all(known.id != cause.id for known in state.waiting):
         state = replace(state, waiting=(*state.waiting, cause))
-    return _reply(state)
+    return settle(state)
 
 
 def conclude(current: Payment, action: Action, result: Result, *, now: dt.datetime, calls: int = 1) -> Decision:
@@ -250,7 +250,22 @@ def conclude(current: Payment, action: Action, result: Result, *, now: dt.dateti
                     reference=state.reference or result.reference,
                     obstacle=result.detail,
                 )
-    return _reply(state)
+    return settle(state)
+
+
+def settle(state: Payment) -> Decision:
+    """The replies that waiting commands can be given in a state; :func:`decide` and :func:`conclude` end with it."""
+    replies: list[Reply] = []
+    waiting: list[Cause] = []
+    for cause in state.waiting:
+        payload = answer(state, cause.type)
+        if payload is None:
+            waiting.append(cause)
+        else:
+            replies.append(Reply(cause, payload))
+    if len(waiting) != len(state.waiting):
+        state = replace(state, waiting=tuple(waiting))
+    return Decision(state, next_action(state), tuple(replies))
 
 
 def next_action(state: Payment) -> Action | None:
@@ -367,20 +382,6 @@ def _ended(state: Payment, now: dt.datetime) -> Payment:
         answer=Status.SUCCEEDED if state.status is Status.SUCCEEDED else Status.FAILED,
         duration_ms=max(0, round((now - state.started_at).total_seconds() * 1000)),
     )
-
-
-def _reply(state: Payment) -> Decision:
-    replies: list[Reply] = []
-    waiting: list[Cause] = []
-    for cause in state.waiting:
-        payload = answer(state, cause.type)
-        if payload is None:
-            waiting.append(cause)
-        else:
-            replies.append(Reply(cause, payload))
-    if len(waiting) != len(state.waiting):
-        state = replace(state, waiting=tuple(waiting))
-    return Decision(state, next_action(state), tuple(replies))
 
 
 def _refunded(state: Payment, amount: int) -> PaymentRefunded:

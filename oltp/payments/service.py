@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -45,6 +45,7 @@ from oltp.payments.domain import (
     conclude,
     decide,
     next_action,
+    settle,
 )
 from oltp.payments.providers.port import Provider, perform
 from oltp.payments.repository import Attempt, DisputeRecord, PaymentRepository
@@ -55,6 +56,8 @@ log = structlog.get_logger()
 SOURCE: Final = "surge/payments"
 _LONGEST_CHAIN: Final = 5
 """Calls that can follow from each other at once: two attempts to charge, a void, a refund, and one to spare."""
+_CALL_IS_LOST: Final = dt.timedelta(seconds=1)
+"""How long after a webhook the call that it tells of may still be expected to answer."""
 _EVENTS_KEPT: Final = dt.timedelta(days=30)
 
 CALL_SECONDS = Histogram(
@@ -265,12 +268,14 @@ class Cashier:
             states = dict(before)
             references: dict[str, str] = {}
             for order_id, calls in made.calls.items():
+                decision = settle(states[order_id])
+                replies += decision.replies
                 for call in calls:
-                    decision = conclude(states[order_id], call.action, call.result, now=call.ended_at)
-                    states[order_id] = decision.state
+                    decision = conclude(decision.state, call.action, call.result, now=call.ended_at)
                     replies += decision.replies
                     if isinstance(call.result, Refunded):
                         references[order_id] = call.result.reference
+                states[order_id] = decision.state
             due = {
                 order_id: now + self._pause(state)
                 for order_id, state in states.items()
@@ -359,9 +364,15 @@ async def _heard(
     )
     decision = conclude(state, action, notice.result, now=now, calls=0)
     after = {state.order_id: decision.state}
-    await payments.update(after, {state.order_id: now} if decision.action is not None else {}, now)
+    due = now if decision.action is not None else None
+    if state.status is Status.PENDING:
+        # the worker's call is under way, and its end replies; should it be lost, the resolver does
+        after[state.order_id] = replace(decision.state, waiting=state.waiting)
+        due = now + _CALL_IS_LOST
+    else:
+        await outbox.publish(session, [envelope(reply, now) for reply in decision.replies])
+    await payments.update(after, {} if due is None else {state.order_id: due}, now)
     await payments.record_refunds(after.values(), _reference(notice), now)
-    await outbox.publish(session, [envelope(reply, now) for reply in decision.replies])
     if state.status is Status.SUCCEEDED and decision.state.status is Status.REFUNDED:
         refunded = PaymentRefunded(
             order_id=state.order_id, payment_id=state.payment_id, amount=state.amount, currency=state.currency
@@ -371,9 +382,9 @@ async def _heard(
 
 
 def _wanted(state: Payment, result: Result) -> bool:
-    """Whether the worker would not find out by itself: while its call is under way, it concludes."""
+    """Whether the provider says something new. What the worker's own refund leads to, the worker hears itself."""
     match state.status:
-        case Status.UNKNOWN:
+        case Status.PENDING | Status.UNKNOWN:
             return True
         case Status.FAILED | Status.VOIDED:
             return isinstance(result, Captured)
@@ -381,7 +392,7 @@ def _wanted(state: Payment, result: Result) -> bool:
             return isinstance(result, Refunded)
         case Status.REFUNDING:
             return isinstance(result, Refunded) and state.tries > 0
-        case Status.PENDING | Status.REFUNDED:
+        case Status.REFUNDED:
             return False
 
 

@@ -230,6 +230,18 @@ def decimal(amount: int, currency: str) -> str:
     return str(amount) if currency in _WITHOUT_MINOR_UNITS else f"{amount // 100}.{amount % 100:02d}"
 
 
+def minor_units(value: str, currency: str) -> int:
+    """An amount as PayPal writes it in minor units.
+
+    Raises:
+        ValueError: if it is no amount.
+    """
+    whole, _, part = value.partition(".")
+    if currency in _WITHOUT_MINOR_UNITS:
+        return int(whole)
+    return int(whole) * 100 + int(part.ljust(2, "0")[:2] or "0")
+
+
 def _outcome(order: dict[str, Any]) -> Captured | Declined | Unknown:
     captures = [capture for unit in order["purchase_units"] for capture in unit.get("payments", {}).get("captures", [])]
     for capture in captures:

@@ -102,7 +102,7 @@ class StripeProvider:
                 )
             return _outcome(intent)
         except stripe.CardError as error:
-            return Declined(_reason(error.error, error.code))
+            return Declined(decline_reason(_said(error)))
         except stripe.InvalidRequestError as error:
             if error.code == _UNEXPECTED_STATE:
                 return await self._found(reference)
@@ -209,15 +209,20 @@ def _outcome(intent: "PaymentIntent") -> Captured | Declined | Unknown:
             return Declined(CANCELLED)
         case "requires_payment_method":
             failure = intent.last_payment_error
-            return Declined(_reason(failure, None) if failure is not None else INVALID_METHOD)
+            return Declined(decline_reason(failure.to_dict()) if failure is not None else INVALID_METHOD)
         case status:
             return Unknown(str(status), intent.id)
 
 
-def _reason(failure: Any, code: str | None) -> str:
-    """The issuer's decline code, or Stripe's where it gives none."""
-    reason = getattr(failure, "decline_code", None) or code or getattr(failure, "code", None)
+def decline_reason(failure: Mapping[str, Any]) -> str:
+    """The issuer's decline code, or Stripe's error code where it gives none."""
+    reason = failure.get("decline_code") or failure.get("code")
     return "card_declined" if not reason or reason == "generic_decline" else str(reason)
+
+
+def _said(error: stripe.CardError) -> Mapping[str, Any]:
+    body = error.json_body if isinstance(error.json_body, Mapping) else {}
+    return body.get("error") or {"code": error.code}
 
 
 def _unknown(error: stripe.StripeError, reference: str) -> Unknown:
