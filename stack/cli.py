@@ -82,8 +82,20 @@ def up(
     began = time.monotonic()
     names = tuple(name for name in PROCESSES if name in SERVERS) if servers_only else tuple(PROCESSES)
     with Progress(f"surge up ({instance.name}, ports {instance.port_base}…)") as progress:
-        asyncio.run(Start(instance, progress, names, seeded=not servers_only).run())
+        start = Start(instance, progress, names, seeded=not servers_only)
+        asyncio.run(start.run())
     console.print(f"up after {time.monotonic() - began:.1f} s")
+    if servers_only:
+        return
+    if demo and start.launched:
+        from stack.demo import rush
+
+        asyncio.run(rush())
+        console.print(f"done after {time.monotonic() - began:.1f} s")
+        return
+    from stack.welcome import welcome
+
+    console.print(welcome(instance))
 
 
 @app.command()

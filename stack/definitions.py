@@ -130,7 +130,7 @@ _SERVICES: Final = (
         probe=Probe.HTTP,
         module="oltp.inventory",
         after=_NEEDS_STORES,
-        groups=("inventory",),
+        groups=("inventory", "inventory-observer"),
     ),
     Process(
         name="payments",

@@ -20,6 +20,9 @@ from stack.supervision import Supervisor
 
 NO_TESTS: Final = 5
 PURE_CORE: Final = ("sagas/engine.py", "sagas/order.py", "oltp/*/domain.py", "oltp/*/domain/*.py")
+TEST_SETTINGS: Final = {"SURGE_DEMO_ORDERS": "0", "SURGE_DEMO_CUSTOMERS": "200", "SURGE_DEMO_PRODUCTS": "200"}
+"""How the test stack differs from a shop: small, and without a history."""
+
 _SOURCE: Final = "contracts,kit,oltp,sagas,cdc,seed,audit,stack"
 PURE_CORE_BRANCHES: Final = 95.0
 
@@ -80,6 +83,9 @@ def run(arguments: Sequence[str]) -> int:
         console.print("surge test [unit|integration|e2e|faults|PATH]... [pytest arguments]")
         return 0
     chosen, rest = select(arguments)
+    for name in [name for name in os.environ if name.startswith("SURGE_") and not name.startswith("SURGE_TEST_")]:
+        del os.environ[name]
+    os.environ.update(TEST_SETTINGS)
     whole = not arguments
     instance = test_instance()
     coverage = Path(instance.home) / "coverage"
@@ -107,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_kind(instance: Instance, kind: Kind, arguments: list[str], coverage: Path) -> int:
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("SURGE_")}
+    variables = dict(os.environ)
     if not kind.processes:
         return _pytest(arguments, variables, kind, coverage)
     _fresh(instance)

@@ -9,13 +9,13 @@ from typing import Final
 
 from cdc.connect import ConnectClient, ConnectError
 from cdc.outbox import CONNECTOR, connector
-from stack import database, demo, environment, jars, kafka, packages, ports, probes, render, servers
+from stack import database, environment, jars, kafka, packages, ports, probes, render, servers
 from stack.definitions import CONNECT, HEAPS, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, REDIS, SEED, SERVERS, TOPICS
 from stack.display import Progress
 from stack.environment import ensure_secrets
 from stack.errors import StackError
 from stack.instance import Instance
-from stack.supervision import Supervisor, end_leftovers, tail
+from stack.supervision import ProcessState, Supervisor, end_leftovers, tail
 
 READY_SECONDS: Final = 90
 _STARTS_BEFORE_GIVING_UP: Final = 4
@@ -55,6 +55,7 @@ class Start:
         self.progress = progress
         self.names = names
         self.supervisor = Supervisor(instance)
+        self.before: dict[str, ProcessState] = {}
         self.launched = False
         self.started: list[str] = []
 
@@ -103,9 +104,13 @@ class Start:
             self.progress.finish(key, str(error), "failed")
             raise
 
+    def _serving(self) -> bool:
+        """Whether every service ran already when this call began, so that the shop was seeded before."""
+        return all(self.before[name].pid for name in self.names if name in self.before) and bool(self.before)
+
     def _check_ports(self) -> str:
         alive = self.supervisor.alive()
-        states = self.supervisor.states() if alive else {}
+        states = self.before = self.supervisor.states() if alive else {}
         ended = [] if alive else end_leftovers(self.instance)
         needed = {
             instance_port: name
@@ -144,7 +149,11 @@ class Start:
             )
             for name in self.names
         ]
-        seed = [_Step(SEED, "demo shop", self._seed, (MIGRATIONS, TOPICS, REDIS))] if self.seeded else []
+        seed = (
+            [_Step(SEED, "demo shop", self._seed, (MIGRATIONS, TOPICS, REDIS))]
+            if self.seeded and not self._serving()
+            else []
+        )
         steps = [
             *[step for step in processes if step.key in SERVERS],
             _Step(_ROLES, "database", lambda: database.ensure_roles(self.server), (POSTGRES,)),
@@ -217,7 +226,11 @@ class Start:
 
     async def _seed(self) -> str:
         environment.apply(self.instance)
-        return await demo.seed()
+        from kit import telemetry
+        from stack import demo
+
+        telemetry.configure("surge", level="ERROR", json=False)
+        return await demo.seed(lambda text: self.progress.note(SEED, text))
 
     async def _connectors(self) -> str:
         source = connector(self.server.source)
