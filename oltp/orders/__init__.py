@@ -1,4 +1,5 @@
-"""Orders: their tables and every query on them, reads and cancellation over HTTP, live tracking, order history.
+"""Orders: their tables, reads and cancellation over HTTP, live tracking, order history.
 
-The saga decides how an order moves and reaches these tables through :mod:`oltp.orders.repository` alone.
+The saga decides how an order moves and is the tables' one writer (``sagas/store.py``); everything here reads them, in
+:mod:`oltp.orders.repository`.
 """

@@ -7,23 +7,22 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 from starlette.requests import HTTPConnection
 
-from contracts.orders import CancelReason, OrderStatus
+from contracts.orders import CancelReason
 from kit.auth import CurrentAdmin, CurrentUser
 from kit.db import ReadSessionDep
 from kit.errors import Forbidden, Invalid, Unauthorized, Unavailable, responses
 from kit.ids import is_uuid
 from kit.pagination import Page, decode_cursor, encode_cursor
-from oltp.orders.domain import Filter
 from oltp.orders.errors import NotCancellable, OrderNotFound
 from oltp.orders.live import Live
 from oltp.orders.repository import Key, OrderRepository
 from oltp.orders.schemas import (
     AdminOrderDetail,
+    AdminOrdersQuery,
     AdminOrderSummary,
-    Moment,
+    MyOrdersQuery,
     OrderDetail,
     OrderSummary,
-    SearchText,
     admin_order_detail,
     admin_order_summary,
     order_detail,
@@ -64,22 +63,6 @@ HistoryDep = Annotated[OrderHistory, Depends(_history)]
 CancellationDep = Annotated[Cancellation, Depends(_cancellation)]
 
 
-def _filter(
-    status: Annotated[list[OrderStatus] | None, Query(max_length=8, description="Any of these; all if absent.")] = None,
-    date_from: Annotated[Moment | None, Query(description="Created at or after (with its offset).")] = None,
-    date_to: Annotated[Moment | None, Query(description="Created before (with its offset).")] = None,
-    price_min: Annotated[int | None, Query(ge=0, le=999_999_999_999, description="Total, minor units.")] = None,
-    price_max: Annotated[int | None, Query(ge=0, le=999_999_999_999, description="Total, minor units.")] = None,
-) -> Filter:
-    return Filter(
-        statuses=frozenset(status or ()),
-        date_from=date_from,
-        date_to=date_to,
-        price_min=price_min,
-        price_max=price_max,
-    )
-
-
 def _after(cursor: str | None) -> Key | None:
     if cursor is None:
         return None
@@ -97,11 +80,6 @@ def _cursor(key: Key | None) -> str | None:
     return encode_cursor(*key) if key is not None else None
 
 
-FilterDep = Annotated[Filter, Depends(_filter)]
-CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
-LimitQuery = Annotated[int, Query(ge=1, le=100, description="Most orders on a page.")]
-
-
 @router.get(
     "/my-orders",
     summary="List your orders, newest first",
@@ -111,24 +89,14 @@ LimitQuery = Annotated[int, Query(ge=1, le=100, description="Most orders on a pa
 async def my_orders(
     principal: CurrentUser,
     history: HistoryDep,
-    wanted: FilterDep,
-    q: Annotated[SearchText | None, Query(description="Part of a product's name or of the order's id.")] = None,
-    cursor: CursorQuery = None,
-    limit: LimitQuery = 20,
+    query: Annotated[MyOrdersQuery, Query()],
 ) -> Page[OrderSummary]:
     """Keyset-paginated. Statuses follow the orders' events and may be a moment behind the order itself.
 
     A page may have fewer orders than asked for and still have a next one: a search looks at a bounded number of orders.
     """
-    wanted = Filter(
-        statuses=wanted.statuses,
-        date_from=wanted.date_from,
-        date_to=wanted.date_to,
-        price_min=wanted.price_min,
-        price_max=wanted.price_max,
-        text=q or "",
-    )
-    page = await history.page(principal.user_id, wanted, after=_after(cursor), limit=limit)
+    wanted, after = query.to_filter(query.q or ""), _after(query.cursor)
+    page = await history.page(principal.user_id, wanted, after=after, limit=query.limit)
     return Page(items=[order_summary(order) for order in page.orders], next_cursor=_cursor(page.more))
 
 
@@ -181,21 +149,18 @@ def _not_settled(response: Response, location: str) -> None:
 async def list_orders(
     _: CurrentAdmin,
     session: ReadSessionDep,
-    wanted: FilterDep,
-    user_id: Annotated[uuid.UUID | None, Query(description="Only this customer's.")] = None,
-    cursor: CursorQuery = None,
-    limit: LimitQuery = 50,
+    query: Annotated[AdminOrdersQuery, Query()],
 ) -> Page[AdminOrderSummary]:
     """Keyset-paginated; a page costs the same however far it lies.
 
     A page may have fewer orders than asked for and still have a next one: a search looks at a bounded number of orders.
     """
     repository = OrderRepository(session)
-    after = _after(cursor)
-    if user_id is None:
-        found = await repository.of_all(wanted, after=after, limit=limit)
+    wanted, after = query.to_filter(), _after(query.cursor)
+    if query.user_id is None:
+        found = await repository.of_all(wanted, after=after, limit=query.limit)
     else:
-        found = await repository.of_user(str(user_id), wanted, after=after, limit=limit)
+        found = await repository.of_user(str(query.user_id), wanted, after=after, limit=query.limit)
     return Page(items=[admin_order_summary(stored) for stored in found.orders], next_cursor=_cursor(found.more))
 
 

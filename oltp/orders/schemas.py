@@ -1,17 +1,21 @@
 """Orders as OpenAPI shows them. Money is integer minor units of the order's currency."""
 
 import datetime as dt
-from typing import Annotated, Any
+import uuid
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from contracts.orders import CancelReason, OrderStatus, PaymentMethodType
-from oltp.orders.domain import Item, Order, Outstanding, PaymentState, Recorded, Step, StoredOrder
+from oltp.orders.domain import Filter, Item, Order, Outstanding, PaymentState, Recorded, Step, StoredOrder
 from oltp.orders.service import OrderView
 
 _ORDER_ID = "0193a0c4-80aa-7e55-8c0e-5a1b9a4f6d02"
 _USER_ID = "0193a0c4-2b10-7a61-9d0f-0b6f3a4c8e21"
 _MOMENT = "2026-11-27T08:00:00.123456Z"
+
+LARGEST_TOTAL: Final = 999_999_999_999
+"""Minor units that an order's total column holds: NUMERIC(12,2)."""
 
 
 def _representable(moment: dt.datetime) -> dt.datetime:
@@ -30,6 +34,56 @@ Moment = Annotated[AwareDatetime, AfterValidator(_representable)]
 SearchText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
+
+
+class OrderQuery(BaseModel):
+    """How to narrow and page orders, newest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: list[OrderStatus] = Field(
+        default_factory=list, max_length=len(OrderStatus), description="Any of these; all if absent."
+    )
+    date_from: Moment | None = Field(
+        default=None, description="Created at or after, with its offset.", examples=["2026-01-01T00:00:00Z"]
+    )
+    date_to: Moment | None = Field(
+        default=None, description="Created before, with its offset.", examples=["2027-01-01T00:00:00Z"]
+    )
+    price_min: int | None = Field(
+        default=None, ge=0, le=LARGEST_TOTAL, description="Lowest total, minor units, included.", examples=[1000]
+    )
+    price_max: int | None = Field(
+        default=None, ge=0, le=LARGEST_TOTAL, description="Highest total, minor units, included.", examples=[20000]
+    )
+    cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
+
+    def to_filter(self, text: str = "") -> Filter:
+        """The filter that it asks for."""
+        return Filter(
+            statuses=frozenset(self.status),
+            date_from=self.date_from,
+            date_to=self.date_to,
+            price_min=self.price_min,
+            price_max=self.price_max,
+            text=text,
+        )
+
+
+class MyOrdersQuery(OrderQuery):
+    """How to narrow and page one's own orders."""
+
+    q: SearchText | None = Field(
+        default=None, description="Part of a product's name or of the order's id.", examples=["Earl Grey"]
+    )
+    limit: int = Field(default=20, ge=1, le=100, description="Most orders on a page.", examples=[20])
+
+
+class AdminOrdersQuery(OrderQuery):
+    """How to narrow and page everybody's orders."""
+
+    user_id: uuid.UUID | None = Field(default=None, description="Only this customer's.", examples=[_USER_ID])
+    limit: int = Field(default=50, ge=1, le=100, description="Most orders on a page.", examples=[50])
 
 
 class OrderItem(BaseModel):

@@ -397,6 +397,7 @@ class TestListing:
             {"cursor": "WzEsMl0"},
             {"cursor": "WyIyMDI2LTAxLTAxIiwieCJd"},
             {"limit": 0},
+            {"page": 1},
             {"limit": 101},
             {"status": "gone"},
             {"q": "\x00"},
