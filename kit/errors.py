@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import sqlalchemy.exc
 import structlog
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from kit import telemetry
 from kit.transient import TRANSIENT, is_transient
@@ -185,6 +186,16 @@ def _field_path(location: Sequence[Any]) -> str:
     return ".".join(str(part) for part in location)
 
 
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that some route of the path takes; Starlette names those of its first route alone."""
+    scopes = [{**request.scope, "method": method} for method in _METHODS]
+    routes = request.app.router.routes
+    return [s["method"] for s in scopes if any(route.matches(s)[0] is Match.FULL for route in routes)]
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem document."""
 
@@ -202,7 +213,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         phrase = HTTPStatus(error.status_code).phrase
         type_ = phrase.lower().replace(" ", "-")
-        return _render(request, error.status_code, type_, phrase, str(error.detail), {}, error.headers or {})
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_allowed(request))
+        return _render(request, error.status_code, type_, phrase, str(error.detail), {}, headers)
 
     async def on_unexpected(request: Request, error: Exception) -> Response:
         if is_transient(error):

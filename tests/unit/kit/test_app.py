@@ -51,6 +51,10 @@ def client(settings: Settings) -> TestClient:
             raise Invalid("body.number", "must not be 13")
         return number
 
+    @router.patch("/numbers")
+    async def change() -> None:
+        pass
+
     @router.get("/mine")
     async def mine(user: CurrentUser) -> str:
         return user.user_id
@@ -90,6 +94,11 @@ def test_every_failure_is_a_problem_document(client: TestClient, path: str, stat
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert "inside" not in answer.text
+
+
+def test_a_wrong_method_is_told_all_the_right_ones(client: TestClient) -> None:
+    answer = client.delete("/numbers")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "PATCH, POST")
 
 
 def test_something_that_is_away_says_when_to_come_back(client: TestClient) -> None:
