@@ -15,8 +15,11 @@ waits in the state until a conclusion answers it; a command that comes again get
 
 import datetime as dt
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from contracts.commands import ChargePayment, RefundPayment, VoidPayment
 from contracts.envelope import registry
@@ -64,8 +67,7 @@ class Reply:
     payload: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """Take the amount. ``key`` is the provider's idempotency key, ``order_id:attempt``.
 
     ``tries`` counts the unanswered calls with this key; ``reference`` is the provider's object, if an earlier one
@@ -160,8 +162,7 @@ class Unknown:
 Result: TypeAlias = Captured | Declined | Voided | Refunded | Refused | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(msgspec.Struct, frozen=True):
     """A payment's state.
 
     ``attempt`` counts idempotency keys, ``attempts`` all calls to charge, ``tries`` the unanswered calls of what is due

@@ -8,11 +8,12 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 from prometheus_client import Counter, Histogram
 
 from contracts.envelope import Envelope, caused_id, registry, seal

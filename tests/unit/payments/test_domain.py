@@ -1,12 +1,12 @@
 """The payment core: each rule by example, then any interleaving against an honest provider."""
 
 import datetime as dt
-from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from contracts.commands import ChargePayment, RefundPayment, VoidPayment
 from contracts.envelope import registry

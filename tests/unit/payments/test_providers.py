@@ -1,11 +1,11 @@
 """Every provider keeps the port's promises, whatever is lost on the way."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from kit.ids import new_id
 from oltp.payments.domain import Captured, Charge, Declined, Refund, Refunded, Refused, Unknown, Void, Voided
