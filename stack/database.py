@@ -102,17 +102,11 @@ async def migrate(server: Server, *, always: bool = False) -> str:
         comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
         if not always and await connection.fetchval(comment) == f"{_SCHEMA_STAMP} {wanted}":
             return f"{len(HISTORIES)} schemas, unchanged"
-    present = tuple(
-        schema
-        for schema, package in HISTORIES.items()
-        if (ROOT / package.replace(".", "/") / "migrations" / "versions").is_dir()
-        and (ROOT / package.replace(".", "/") / "__init__.py").exists()
-    )
-    await upgrade_all(server.url, schemas=present)
+    await upgrade_all(server.url)
     async with server.superuser(DATABASE) as connection:
         await _ensure_publication(connection)
         await connection.execute(f"COMMENT ON DATABASE \"{DATABASE}\" IS '{_SCHEMA_STAMP} {wanted}'")
-    return f"{len(present)} schemas migrated"
+    return f"{len(HISTORIES)} schemas migrated"
 
 
 async def _ensure_publication(connection: Any) -> None:

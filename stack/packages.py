@@ -43,13 +43,14 @@ def ensure() -> str:
     absent = tools.missing()
     if not absent:
         return "present"
-    packages = [package for tool in absent for package in tool.packages]
+    packages = [tool.packages[-1] for tool in absent]
     names = ", ".join(tool.name for tool in absent)
     prefix = _privileged()
     if shutil.which("apt-get") is None or prefix is None:
         raise StackError(f"missing on this machine: {names}", f"Install it and run this again:\n  {_advice(packages)}")
     with _servers_stay_down(prefix):
         _run([*prefix, "apt-get", "update", "-qq"])
+        packages = [next(filter(_offered, tool.packages), tool.packages[-1]) for tool in absent]
         _run(
             [
                 *prefix,
@@ -70,6 +71,12 @@ def ensure() -> str:
             "This distribution's packages are too old; install newer ones by hand.",
         )
     return f"installed {', '.join(packages)}"
+
+
+def _offered(package: str) -> bool:
+    """Whether this distribution has the package."""
+    answer = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False)
+    return "Candidate:" in answer.stdout and "Candidate: (none)" not in answer.stdout
 
 
 def _advice(packages: list[str]) -> str:

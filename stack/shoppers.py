@@ -38,7 +38,9 @@ BAD_TOKENS: Final = {
 
 METHODS: Final = {"card": 0.62, "paypal": 0.26, "wallet": 0.12}
 
-_TRIES: Final = 8
+PATIENCE: Final = 30.0
+"""Seconds that a customer goes on trying while the shop is away."""
+
 _PASSING: Final = frozenset({429, 502, 503, 504})
 
 
@@ -104,8 +106,11 @@ class Tracked:
 class Shopper:
     """One customer. Every request is tried again while the shop is away; a checkout keeps its key."""
 
-    def __init__(self, http: httpx.AsyncClient, address: Address, *, websocket_url: str) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, address: Address, *, websocket_url: str = "", patience: float = PATIENCE
+    ) -> None:
         self._http = http
+        self._patience = patience
         self._address = {name: value for name, value in _plain(address).items() if value is not None}
         self._websocket_url = websocket_url
         self.token = ""
@@ -113,7 +118,7 @@ class Shopper:
         self._early: dict[str, list[tuple[str, str, float]]] = {}
 
     async def sign_in(self, email: str, password: str) -> None:
-        """Signs in with email and password.
+        """Signs in with email and password. (Whoever has a token may set ``token`` instead.)
 
         Raises:
             Refused, ShopAway: if that fails.
@@ -204,10 +209,12 @@ class Shopper:
         self, method: str, path: str, *, headers: dict[str, str] | None = None, json: Any = None
     ) -> httpx.Response:
         signed = {**(headers or {}), **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
-        problem = ""
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(min(0.1 * 2**attempt, 3.0) * (0.75 + random.random() / 2))
+        problem, delay = "", 0.1
+        deadline = time.monotonic() + self._patience
+        while time.monotonic() < deadline:
+            if problem:
+                await asyncio.sleep(delay * (0.75 + random.random() / 2))
+                delay = min(delay * 2, 2.0)
             try:
                 response = await self._http.request(method, path, headers=signed, json=json)
             except httpx.HTTPError as error:

@@ -20,7 +20,7 @@ OLDEST_JAVA: Final = 17
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program that must be on the machine."""
+    """A program that must be on the machine. ``packages`` are Debian's that bring it, the first one there is."""
 
     name: str
     packages: tuple[str, ...]
@@ -99,7 +99,11 @@ def maven() -> Path | None:
 TOOLS: Final = (
     Tool(f"PostgreSQL {OLDEST_POSTGRES} or newer (server)", ("postgresql",), postgres_bin),
     Tool("Redis 7 (server)", ("redis-server",), redis_server),
-    Tool(f"a JDK, {OLDEST_JAVA} or newer", ("default-jdk-headless",), java_home),
+    Tool(
+        f"a JDK, {OLDEST_JAVA} or newer",
+        ("openjdk-21-jdk-headless", "openjdk-17-jdk-headless", "default-jdk-headless"),
+        java_home,
+    ),
     Tool("Maven", ("maven",), maven),
 )
 

@@ -150,17 +150,20 @@ class Start:
             for name in self.names
         ]
         seed = (
-            [_Step(SEED, "demo shop", self._seed, (MIGRATIONS, TOPICS, REDIS))]
+            [_Step(SEED, "demo shop", self._seed, (POSTGRES, REDIS, MIGRATIONS, TOPICS))]
             if self.seeded and not self._serving()
             else []
         )
+        between = [
+            _Step(_ROLES, "database", lambda: database.ensure_roles(self.server), (POSTGRES,)),
+            _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.server), (POSTGRES, _ROLES)),
+            _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
+            _Step(_CONNECTORS, "connectors", self._connectors, (POSTGRES, CONNECT, MIGRATIONS, TOPICS)),
+            *seed,
+        ]
         steps = [
             *[step for step in processes if step.key in SERVERS],
-            _Step(_ROLES, "database", lambda: database.ensure_roles(self.server), (POSTGRES,)),
-            _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.server), (_ROLES,)),
-            _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
-            _Step(_CONNECTORS, "connectors", self._connectors, (CONNECT, MIGRATIONS, TOPICS)),
-            *seed,
+            *[step for step in between if {key for key in step.after if key in PROCESSES} <= set(self.names)],
             *[step for step in processes if step.key not in SERVERS],
         ]
         known = {step.key for step in steps}
