@@ -118,7 +118,7 @@ class Shopper:
         self._early: dict[str, list[tuple[str, str, float]]] = {}
 
     async def sign_in(self, email: str, password: str) -> None:
-        """Signs in with email and password. (Whoever has a token may set ``token`` instead.)
+        """Signs in with email and password; whoever has a token sets ``token`` instead.
 
         Raises:
             Refused, ShopAway: if that fails.

@@ -1,0 +1,53 @@
+"""``kill -9`` of each process under a running load: everything accepted comes to its right end, the books balance."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.rig import Rig, clean_audit
+
+RATE = 20.0
+BEFORE, AFTER = 2.0, 4.0
+"""Seconds of load before and after the kill."""
+
+WITHIN = 30.0
+"""Seconds after which everything accepted has come to its end."""
+
+PROCESSES = (
+    "gateway",
+    "saga",
+    "inventory",
+    "payments",
+    "shipping",
+    "notifications",
+    "projector",
+    "redis",
+    "kafka",
+    "postgres",
+    "docstore",
+    "connect",
+    "payment-providers",
+)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+async def test_a_killed_process_loses_nothing(rig: Rig, process: str) -> None:
+    load = asyncio.create_task(rig.load(rate=RATE, seconds=BEFORE + AFTER))
+    await asyncio.sleep(BEFORE)
+    restarts = rig.state(process).restarts
+    pid = rig.kill(process)
+    bought = await load
+    accepted_by = time.monotonic()
+    assert len({b.order.order_id for b in bought}) == RATE * (BEFORE + AFTER)
+
+    ended = await rig.settled([b.order.order_id for b in bought], within=WITHIN)
+
+    assert {end for end in ended if end.startswith("cancelled")} == set(), ended
+    report = await clean_audit()
+    assert report.finding("messages.dead").count == 0
+    state = rig.state(process)
+    assert state.running
+    assert state.pid != pid
+    assert state.restarts > restarts
+    print(f"{process}: settled and audited {time.monotonic() - accepted_by:.1f} s after the load")
