@@ -81,7 +81,7 @@ def up(
     instance = instances.current()
     began = time.monotonic()
     names = tuple(name for name in PROCESSES if name in SERVERS) if servers_only else tuple(PROCESSES)
-    with Progress(f"surge up ({instance.name}, ports {instance.port_base}…)") as progress:
+    with instance.alone(), Progress(f"surge up ({instance.name}, ports {instance.port_base}…)") as progress:
         start = Start(instance, progress, names, seeded=not servers_only)
         asyncio.run(start.run())
     console.print(f"up after {time.monotonic() - began:.1f} s")
@@ -105,7 +105,7 @@ def down() -> None:
 
     instance = instances.current()
     began = time.monotonic()
-    with console.status("stopping"):
+    with instance.alone(), console.status("stopping"):
         forced = stop(instance)
     console.print(f"down after {time.monotonic() - began:.1f} s")
     if forced:
@@ -164,8 +164,8 @@ def restart(name: Annotated[str, typer.Argument(help="A process, as `surge statu
     if name not in PROCESSES:
         raise StackError(f"there is no process {name}", f"There are: {', '.join(PROCESSES)}")
     supervisor = _running()
-    supervisor.stop([name])
-    with Progress(f"surge restart {name}") as progress:
+    with supervisor.instance.alone(), Progress(f"surge restart {name}") as progress:
+        supervisor.stop([name])
         asyncio.run(Start(supervisor.instance, progress, [name]).start_one(name))
 
 
@@ -180,8 +180,9 @@ def reset(
     instance = instances.current()
     if not yes:
         typer.confirm(f"Delete all orders, customers and products of '{instance.name}' ({instance.data})?", abort=True)
-    stop(instance)
-    wipe(instance)
+    with instance.alone():
+        stop(instance)
+        wipe(instance)
     console.print("reset; `surge up` begins anew")
 
 

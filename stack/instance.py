@@ -1,8 +1,11 @@
 """An instance: one set of processes with its own directory and ports. The shop is one, the test stack another."""
 
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,6 +60,29 @@ class Instance:
 
     def log_file(self, process: str) -> Path:
         return self.logs / f"{process}.log"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the block runs, no other command changes this instance.
+
+        Raises:
+            StackError: if one does already; says which.
+        """
+        folder = SHARED / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / self.mark).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise StackError(
+                    f"another command is at work on '{self.name}' (pid {lock.read().strip() or 'unknown'})",
+                    "Wait for it, or use another SURGE_HOME (for tests: SURGE_TEST_HOME) and its own ports.",
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
 
     def create(self) -> None:
         for directory in (self.home, self.data, self.logs, self.run, self.conf):

@@ -116,6 +116,13 @@ def _run_kind(instance: Instance, kind: Kind, arguments: list[str], coverage: Pa
     variables = dict(os.environ)
     if not kind.processes:
         return _pytest(arguments, variables, kind, coverage)
+    with instance.alone():
+        return _run_on_stack(instance, kind, arguments, variables, coverage)
+
+
+def _run_on_stack(
+    instance: Instance, kind: Kind, arguments: list[str], variables: dict[str, str], coverage: Path
+) -> int:
     _fresh(instance)
     try:
         with Progress(f"test stack ({kind.name}, ports {instance.port_base}…)") as progress:

@@ -216,7 +216,7 @@ class Start:
                 return
             except probes.NotReadyError as error:
                 said = str(error)
-            self.progress.note(name, said)
+            self.progress.note(name, "" if "refused" in said else said)
             state = (await asyncio.to_thread(self.supervisor.states))[name]
             if state.restarts >= _STARTS_BEFORE_GIVING_UP or state.state in ("FATAL", "STOPPED"):
                 raise StepFailedError(

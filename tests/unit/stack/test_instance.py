@@ -1,5 +1,6 @@
 """Instances: where they live, and what keeps two of them apart."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_ports_that_can_not_be_had_are_refused(base: str, tmp_path: Path, monkey
 
     with pytest.raises(StackError, match="SURGE_PORT_BASE"):
         instances.current()
+
+
+def test_two_commands_do_not_change_one_instance_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "SHARED", tmp_path)
+    instance = instances.Instance(name="shop", home=tmp_path / "shop", port_base=23000)
+    other = instances.Instance(name="other", home=tmp_path / "other", port_base=24000)
+
+    with instance.alone(), other.alone(), pytest.raises(StackError, match=f"pid {os.getpid()}"), instance.alone():
+        pass
+    with instance.alone():
+        pass
 
 
 def test_tests_never_share_a_directory_or_port_with_the_shop(monkeypatch: pytest.MonkeyPatch) -> None:
