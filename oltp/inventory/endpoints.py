@@ -99,6 +99,24 @@ async def list_stock(
     )
 
 
+@router.post(
+    "/api/admin/inventory/rebuild",
+    summary="Fill Redis's stock from the database",
+    response_model=RebuildRead,
+    responses=responses(Unauthorized, Forbidden, Unavailable),
+)
+async def rebuild(_: CurrentAdmin, request: Request) -> RebuildRead:
+    """Goes over all products. The worker does so by itself after a wipe; this is for those who want to be sure now."""
+    outcomes = await reconciler.rebuild(request.state.resources)
+    return RebuildRead(
+        products=outcomes.total(),
+        equal=outcomes["equal"],
+        filled=outcomes["filled"],
+        corrected=outcomes["corrected"],
+        busy=outcomes["busy"],
+    )
+
+
 @router.get(
     "/api/admin/inventory/{product_id}",
     summary="Show a product's stock by warehouse",
@@ -183,24 +201,6 @@ async def restock(
         idempotency_key=key,
     )
     return schemas.ledger_entry(entry)
-
-
-@router.post(
-    "/api/admin/inventory/rebuild",
-    summary="Fill Redis's stock from the database",
-    response_model=RebuildRead,
-    responses=responses(Unauthorized, Forbidden, Unavailable),
-)
-async def rebuild(_: CurrentAdmin, request: Request) -> RebuildRead:
-    """Goes over all products. The worker does so by itself after a wipe; this is for those who want to be sure now."""
-    outcomes = await reconciler.rebuild(request.state.resources)
-    return RebuildRead(
-        products=outcomes.total(),
-        equal=outcomes["equal"],
-        filled=outcomes["filled"],
-        corrected=outcomes["corrected"],
-        busy=outcomes["busy"],
-    )
 
 
 def _stock(session: WriteSessionDep, request: Request) -> StockService:

@@ -98,6 +98,7 @@ class StockKeeper:
             if done.forget:
                 await self._gate.forget(done.forget)
             if done.too_high:
+                log.warning("gate.too_high", product_ids=sorted(done.too_high))
                 await self._gate.follow(done.too_high)
         return Outcome(done.replies)
 

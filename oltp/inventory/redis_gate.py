@@ -175,7 +175,7 @@ class RedisGate:
         ]
         for comparison in compared:
             COMPARED.labels(comparison.outcome).inc()
-            if comparison.outcome == "corrected":
+            if comparison.outcome == "corrected" and not at_once:
                 log.warning(
                     "gate.corrected",
                     product_id=comparison.product_id,

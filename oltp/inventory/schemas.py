@@ -5,7 +5,7 @@ import enum
 import uuid
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from contracts.products import ProductCard
 from oltp.inventory.repository import LedgerEntry, ProductStock, WarehouseLevel, WarehouseRow
@@ -20,6 +20,14 @@ Reason = Annotated[
     StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
     Field(description="Why, for the ledger; one line.", examples=["Damaged in transit"]),
 ]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Units = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+"""A JSON integer: 5 and 5.0 are one, "5" and true are none."""
 
 
 class LedgerKind(enum.StrEnum):
@@ -39,8 +47,7 @@ class Adjustment(_Schema):
     """A correction of a product's units in one warehouse."""
 
     warehouse_id: uuid.UUID = Field(description="Warehouse.", examples=[_ID])
-    delta: int = Field(
-        strict=True,
+    delta: Units = Field(
         ge=-1_000_000,
         le=1_000_000,
         description="Units to add; negative ones are taken away. 0 is refused.",
@@ -54,7 +61,7 @@ class Restock(_Schema):
     """New units of a product for one warehouse."""
 
     warehouse_id: uuid.UUID = Field(description="Warehouse.", examples=[_ID])
-    quantity: int = Field(strict=True, ge=1, le=1_000_000, description="Units that came in.", examples=[250])
+    quantity: Units = Field(ge=1, le=1_000_000, description="Units that came in.", examples=[250])
     reason: Reason
 
 

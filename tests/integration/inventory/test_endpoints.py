@@ -93,6 +93,15 @@ async def test_restock_and_adjustment_are_in_the_ledger(api: httpx.AsyncClient, 
     await floor.audit()
 
 
+async def test_a_json_integer_may_be_written_with_a_point(api: httpx.AsyncClient, floor: Floor) -> None:
+    product = await floor.product(berlin=5)
+    for delta, status in ((2.0, 200), (2.5, 422), (True, 422)):
+        body = {"warehouse_id": BERLIN, "delta": delta, "reason": "R"}
+        answer = await api.post(f"/api/admin/inventory/{product}/adjust", json=body, headers=key())
+        assert answer.status_code == status, answer.text
+    assert await floor.level(product) == Level(7)
+
+
 async def test_a_double_click_changes_stock_once(api: httpx.AsyncClient, floor: Floor) -> None:
     product = await floor.product(berlin=5)
     path, body = f"/api/admin/inventory/{product}/restock", {"warehouse_id": BERLIN, "quantity": 3, "reason": "R"}
