@@ -26,7 +26,7 @@ from oltp.inventory.redis_gate import TOUCHED, RedisGate
 from oltp.inventory.repository import DatabaseBooks, InventoryReads, InventoryRepository, LedgerEntry
 from tests.integration.inventory import books
 
-REDIS_DATABASE = 12
+REDIS_DATABASE = 11
 QUIET_MS = 600_000
 """Nothing becomes quiet by itself: tests say when (:meth:`Floor.quieten`)."""
 BERLIN = "00000000-0000-7000-8000-0000000000b1"
