@@ -30,6 +30,8 @@ from oltp.inventory import endpoints as inventory
 from oltp.notifications import endpoints as notifications
 from oltp.orders import endpoints as orders
 from oltp.orders import live
+from oltp.payments import endpoints as payments
+from oltp.payments.webhooks import lifespan as payments_lifespan
 from oltp.shipping import endpoints as shipping
 
 ROUTERS: Final[Sequence[APIRouter]] = (
@@ -41,10 +43,17 @@ ROUTERS: Final[Sequence[APIRouter]] = (
     orders.admin_router,
     live.router,
     inventory.router,
+    payments.router,
     shipping.router,
     notifications.router,
 )
-LIFESPANS: Final[Sequence[Lifespan]] = (accounts_lifespan, catalog_lifespan, cart_lifespan, live.lifespan)
+LIFESPANS: Final[Sequence[Lifespan]] = (
+    accounts_lifespan,
+    catalog_lifespan,
+    cart_lifespan,
+    live.lifespan,
+    payments_lifespan,
+)
 
 
 def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPANS) -> FastAPI:

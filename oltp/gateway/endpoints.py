@@ -16,6 +16,7 @@ from oltp.gateway.errors import (
     CheckoutInFlight,
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
+    OnlyPost,
     OrderTooLarge,
     OutOfStock,
     ProductsUnavailable,
@@ -32,6 +33,7 @@ _KEY_PARAMETER: Final[dict[str, Any]] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
     "example": "6f0c2b1e-0a41-4a4f-9f57-1d0a3b8a9d55",
 }
+OTHER_METHODS: Final = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"]
 _HEADERS: Final = {
     "Location": {"description": "Where the order can be read.", "schema": {"type": "string"}, "required": True},
     "RateLimit": {
@@ -127,3 +129,9 @@ async def checkout(
     at the order's `Location`. The same key gets the same answer, however often and however late it is sent.
     """
     return await _place(request, principal, key, body)
+
+
+@router.api_route("/api/orders/checkout", methods=OTHER_METHODS, include_in_schema=False)
+async def only_post() -> Response:
+    """Keeps other methods from taking `checkout` for the id of an order."""
+    raise OnlyPost("A checkout is a POST.", headers={"Allow": "POST"})

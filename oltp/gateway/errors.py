@@ -65,3 +65,11 @@ class OrderTooLarge(Conflict):
 
     type = "order-too-large"
     title = "The order is too large"
+
+
+class OnlyPost(Problem):
+    """The path takes POST alone."""
+
+    status_code = 405
+    type = "method-not-allowed"
+    title = "Method Not Allowed"

@@ -89,9 +89,9 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def roles(operation: dict[str, Any]) -> frozenset[str] | None:
-    """The roles that may call an operation; None if it needs no signing in."""
-    required = [scope for entry in operation.get("security", []) for scopes in entry.values() for scope in scopes]
-    return frozenset(required) if operation.get("security") else None
+    """The roles that may call an operation with an access token; None if it takes none."""
+    required = [entry["bearer"] for entry in operation.get("security", ()) if "bearer" in entry]
+    return frozenset(role for scopes in required for role in scopes) if required else None
 
 
 def _complete(operation: dict[str, Any]) -> None:

@@ -31,10 +31,10 @@ class ShippingAddress(BaseModel):
         description="ISO 3166-1 alpha-2.", examples=["GB"]
     )
     phone: Annotated[str, _text(32)] = Field(default="", description="For the carrier.", examples=["+44 20 7946 0000"])
-    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = Field(
+    latitude: Annotated[float, Field(strict=True, ge=-90, le=90, allow_inf_nan=False)] | None = Field(
         default=None, description="Degrees, if known: finds the nearest warehouse.", examples=[51.5074]
     )
-    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] | None = Field(
+    longitude: Annotated[float, Field(strict=True, ge=-180, le=180, allow_inf_nan=False)] | None = Field(
         default=None, description="Degrees, if known.", examples=[-0.1353]
     )
 
