@@ -13,7 +13,7 @@ without repetition. After a reconnect to ``/ws/me`` the last seconds before ``si
 known by its order and sequence. ``{"type": "ping"}`` says that nothing happened.
 
 Close codes: 4401 no valid token (any more), 4404 no such order of the caller's, 4408 the client reads too slowly, 4429
-too many sockets of one user, 1013 try again in a moment.
+too many sockets of one user, 1013 try again in a moment. A malformed URL is refused with the handshake.
 
 A socket subscribes before it reads Postgres, so nothing falls between snapshot and stream. When the pub/sub connection
 was lost, or a transition does not follow on the one before, what was missed is read from Postgres, and what arrives

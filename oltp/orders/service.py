@@ -56,6 +56,9 @@ LISTS = Counter(
     "surge_order_lists_total", "Lists of a customer's own orders, by the store that served them.", ["store"]
 )
 
+_UNLISTABLE: Final = "Your orders can't be read for a moment; please try again."
+_UNREADABLE: Final = "The order can't be read for a moment; please try again."
+
 _accepted_decoder: Final = msgspec.json.Decoder(AcceptedOrder)
 
 
@@ -107,7 +110,7 @@ class OrderReader:
 
         Raises:
             OrderNotFound: if there is none, or it is somebody else's.
-            Unavailable: if Postgres is away and nothing else knows the order.
+            Unavailable: if it is not found in what answers, and something that may know it is away.
         """
         view = await self._read(order_id)
         if view is None or not (principal.is_admin or view.user_id == principal.user_id):
@@ -140,12 +143,12 @@ class OrderReader:
             return (await read_accepted(self._redis, [order_id])).get(order_id)
         except RedisError as error:
             log.warning("orders.redis_away", error=repr(error))
-            return None
+            raise Unavailable(_UNREADABLE) from error
 
     async def _without_database(self, order_id: str) -> OrderView:
         accepted = await self._accepted(order_id)
         if accepted is None:
-            raise Unavailable("The order can't be read for a moment; please try again.")
+            raise Unavailable(_UNREADABLE)
         known = Facts(order_id)
         if self._history is not None:
             known = await self._history.facts(accepted)
@@ -198,6 +201,10 @@ class OrderHistory:
             except (PyMongoError, BucketsContended) as error:
                 self._away_until = self._clock.now() + dt.timedelta(seconds=self.AWAY_SECONDS)
                 log.warning("orders.history_away", error=repr(error))
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                raise Unavailable(_UNLISTABLE) from error
         page = await self._from_postgres(user_id, wanted, recent, after=after, limit=limit)
         LISTS.labels("postgres").inc()
         return page
@@ -315,7 +322,7 @@ class OrderHistory:
         except Exception as error:
             if not is_transient(error):
                 raise
-            raise Unavailable("Your orders can't be read for a moment; please try again.") from error
+            raise Unavailable(_UNLISTABLE) from error
         unwritten = [facts for order_id, facts in recent.items() if order_id not in known]
         waiting = self._fitting(unwritten, wanted, after)
         if found.more is not None:

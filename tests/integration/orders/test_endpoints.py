@@ -3,19 +3,20 @@
 import asyncio
 import datetime as dt
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from contracts import commands, events
 from contracts.envelope import Envelope, registry
 from contracts.orders import OrderStatus
 from kit.auth import Role
 from kit.ids import new_id
-from kit.resources import Resources
 from oltp.orders.service import Cancellation
 from tests.integration.orders.conftest import WHOLE_LIFE, Api, Customer, accept
 
@@ -415,22 +416,57 @@ class TestListing:
 
 
 class TestWithoutPostgres:
-    """The gateway's database URL leads nowhere."""
+    @pytest.fixture
+    def database_away(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Makes every read fail as it does when nobody listens."""
+
+        def refuse() -> None:
+            raise ConnectionRefusedError("no database")
+
+        return lambda: monkeypatch.setattr(api.live.database, "read", refuse)
 
     async def test_an_accepted_order_can_be_read_and_the_rest_waits(
-        self, api: Api, customer: Customer, redis: Redis, resources: Resources, monkeypatch: pytest.MonkeyPatch
+        self, api: Api, customer: Customer, redis: Redis, database_away: Callable[[], None]
     ) -> None:
         envelope = customer.created()
         await accept(redis, envelope, offset=3)
-        history = api.live.database
-
-        def away() -> None:
-            raise ConnectionRefusedError("no database")
-
-        monkeypatch.setattr(history, "read", away)
+        database_away()
 
         waiting = await api.http.get(f"/api/orders/{envelope.subject}", headers=customer.headers())
         unknown = await api.http.get(f"/api/orders/{new_id()}", headers=customer.headers())
 
         assert (waiting.status_code, waiting.json()["queue_position"]) == (200, 3)
+        assert unknown.status_code == 503
+
+    async def test_lists_come_from_the_history_if_there_is_one(
+        self, api: Api, customer: Customer, other: Customer, database_away: Callable[[], None]
+    ) -> None:
+        order_id = await customer.place()
+        await api.http.get("/api/orders/my-orders", headers=customer.headers())
+        database_away()
+
+        known = await api.http.get("/api/orders/my-orders", headers=customer.headers())
+        unknown = await api.http.get("/api/orders/my-orders", headers=other.headers())
+
+        assert [row["order_id"] for row in known.json()["items"]] == [order_id]
+        assert unknown.status_code == 503
+
+
+class TestWithoutRedis:
+    async def test_written_orders_can_be_read_and_others_may_be_waiting(
+        self, api: Api, customer: Customer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        order_id = await customer.place()
+
+        async def refuse(*_: object) -> None:
+            raise RedisConnectionError("no redis")
+
+        monkeypatch.setattr("oltp.orders.service.read_accepted", refuse)
+
+        written = await api.http.get(f"/api/orders/{order_id}", headers=customer.headers())
+        listed = await api.http.get("/api/orders/my-orders", headers=customer.headers())
+        unknown = await api.http.get(f"/api/orders/{new_id()}", headers=customer.headers())
+
+        assert written.status_code == 200
+        assert [row["order_id"] for row in listed.json()["items"]] == [order_id]
         assert unknown.status_code == 503

@@ -14,13 +14,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from contracts import redis_keys
+from contracts.events import ShipmentMoved
 from contracts.orders import OrderStatus
 from kit.auth import Role
+from kit.ids import new_id
+from kit.kafka import Received
 from kit.resources import Resources
 from oltp.orders import live
+from oltp.orders.projector import parcels_forwarder
 from tests.integration.orders.conftest import WHOLE_LIFE, Api, Customer, accept
 
 S = OrderStatus
+NOW = dt.datetime(2026, 11, 27, 8, tzinfo=dt.UTC)
 Frame = dict[str, Any]
 
 
@@ -343,12 +348,28 @@ async def test_a_client_that_does_not_read_is_dropped(
 
 async def test_parcels_are_passed_on(api: Api, customer: Customer, resources: Resources) -> None:
     order_id = await customer.place()
-    moved = {"type": "shipment.moved", "order_id": order_id, "latitude": 1.5, "occurred_at": dt.datetime.now(dt.UTC)}
-    async with following(api, f"/ws/orders/{order_id}", customer) as socket:
-        await receive(socket)
-        await resources.redis.publish(redis_keys.order_channel(order_id), orjson.dumps(moved))
+    moved = ShipmentMoved(
+        order_id=order_id,
+        user_id=customer.user_id,
+        shipment_id=new_id(),
+        status="in_transit",
+        latitude=1.5,
+        longitude=2.5,
+        estimated_delivery=NOW,
+        occurred_at=NOW,
+    )
+    envelope = customer.seal(order_id, moved)
+    async with (
+        following(api, f"/ws/orders/{order_id}", customer) as one,
+        following(api, "/ws/me", customer) as mine,
+    ):
+        for socket in (one, mine):
+            await receive(socket)
+        await parcels_forwarder(resources.redis)([Received(envelope, moved, "test", 0, 0)])
 
-        assert (await receive(socket))["latitude"] == 1.5
+        for socket in (one, mine):
+            frame = await receive(socket)
+            assert (frame["type"], frame["latitude"], frame["longitude"]) == ("shipment.moved", 1.5, 2.5)
 
 
 async def test_channels_are_given_up_with_their_last_listener(
