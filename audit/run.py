@@ -26,7 +26,7 @@ from kit.clock import SystemClock
 WAIT: Final = 30.0
 """Seconds that an audit waits for the shop to be quiet, unless told."""
 
-STANDING: Final = 6.0
+STANDING: Final = 8.0
 """Seconds after which a difference between two stores is one, even if the shop never rests.
 
 Longer than the stores' own keepers take to see and mend one.

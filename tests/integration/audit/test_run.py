@@ -71,7 +71,7 @@ async def test_a_wrong_counter_is_found(audit_settings: AuditSettings, counters:
     await counters.incr(key)
     try:
         told: list[str] = []
-        report = await run(audit_settings, wait=9, note=told.append)
+        report = await run(audit_settings, wait=10, note=told.append)
     finally:
         await counters.decr(key)
     finding = report.finding(gate.KEY)
@@ -121,7 +121,7 @@ async def test_the_history_is_read_from_the_store(audit_settings: AuditSettings,
     story = {"timeline": {"1": {"status": "pending"}, "10": {"status": "nowhere"}}}
     try:
         await collection.insert_one({"_id": f"{row['user']}:{row['month']}", "orders": {row["id"]: story}})
-        report = await run(audit_settings, wait=7)
+        report = await run(audit_settings, wait=10)
     finally:
         await collection.delete_many({})
         await client.close()
