@@ -64,7 +64,8 @@ class StockService:
             raise UnknownWarehouse(f"There is no warehouse {warehouse_id}; GET /api/warehouses lists them.")
         level = await self._books.lock_level(product_id, warehouse_id)
         if level is None:
-            if product_id not in await self._products.get_many([product_id]):
+            listed = await self._books.available([product_id])
+            if not listed and not await self._products.get_many([product_id]):
                 raise UnknownProduct(f"There is no product {product_id}.")
             await self._books.list_products([product_id], wanted.occurred_at)
             level = await self._books.lock_level(product_id, warehouse_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
 from contracts.products import ProductCard
@@ -162,6 +163,20 @@ async def test_a_product_of_the_catalog_can_be_restocked_before_it_is_listed(
     assert (shown["name"], shown["quantity"], shown["low"]) == ("Kettle", 3, True)
     nowhere = await api.post(f"{path}/restock", json={**body, "warehouse_id": new_id()}, headers=key())
     assert (nowhere.status_code, nowhere.json()["type"]) == (404, "unknown-warehouse")
+    await floor.audit()
+
+
+async def test_a_product_can_be_restocked_where_it_was_not_listed(api: httpx.AsyncClient, floor: Floor) -> None:
+    product = await floor.product(berlin=5, dallas=0)
+    async with floor.database.write() as session:
+        await session.execute(
+            text("DELETE FROM inventory.inventory WHERE product_id = :p AND warehouse_id = :w"),
+            {"p": product, "w": DALLAS},
+        )
+    body = {"warehouse_id": DALLAS, "quantity": 3, "reason": "R"}
+    answer = await api.post(f"/api/admin/inventory/{product}/restock", json=body, headers=key())
+    assert answer.status_code == 200, answer.text
+    assert (await floor.level(product), await floor.level(product, DALLAS)) == (Level(5), Level(3))
     await floor.audit()
 
 
