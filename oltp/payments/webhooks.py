@@ -61,10 +61,11 @@ class StripeWebhook:
 
     async def receive(self, body: bytes, headers: Mapping[str, str], now: dt.datetime) -> Event:
         """The event in a request; see :class:`Webhook`."""
+        header = headers.get("stripe-signature", "")
         try:
-            stripe.WebhookSignature.verify_header(
-                body, headers.get("stripe-signature"), self._secret or None, self._tolerance
-            )
+            if not header.isascii():
+                raise InvalidSignature("The `Stripe-Signature` header is not in Stripe's form.")
+            stripe.WebhookSignature.verify_header(body, header, self._secret, self._tolerance)
         except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
             raise InvalidSignature("The `Stripe-Signature` header does not fit this body and time.") from error
         document = _parsed(body)
@@ -87,7 +88,7 @@ class PayPalWebhook:
             name: headers.get(f"paypal-{name.replace('_', '-')}", "")
             for name in ("auth_algo", "cert_url", "transmission_id", "transmission_sig", "transmission_time")
         }
-        if not all(transmission.values()):
+        if not all(value and value.isascii() for value in transmission.values()):
             raise InvalidSignature("PayPal's `PAYPAL-…` headers are missing.")
         sent_at = _time(transmission["transmission_time"])
         if sent_at is None or abs(now - sent_at) > dt.timedelta(days=_PAYPAL_DAYS):

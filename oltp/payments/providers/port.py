@@ -7,25 +7,36 @@ side does: what is not known to have happened, or not to have happened, is :clas
 What the tokens of the local providers lead to
 ----------------------------------------------
 
-================================================  =======================  ==============================  ===========
-wallet (simulated, in process)                    card (Stripe protocol)   paypal (PayPal protocol)        outcome
-================================================  =======================  ==============================  ===========
-``tok_ok``                                        ``pm_card_mastercard``   ``B-OK``                        captured
-any other, such as ``tok_wallet``                 ``pm_card_visa``         any other, such as ``B-4242``   captured, but for the share that ``SURGE_PAYMENTS_FAILURE_RATE`` declines
-``tok_card_declined``                             ``pm_card_chargeDeclined``                   ``B-INSTRUMENT_DECLINED``  ``card_declined``, ``instrument_declined``
-``tok_insufficient_funds``                        ``pm_card_chargeDeclinedInsufficientFunds``  ``B-PAYER_CANNOT_PAY``     ``insufficient_funds``, ``payer_cannot_pay``
-``tok_expired_card``                              ``pm_card_chargeDeclinedExpiredCard``        ``B-AGREEMENT_ALREADY_CANCELLED``  ``expired_card``, ``agreement_already_cancelled``
-``tok_fraudulent``                                ``pm_card_chargeDeclinedFraudulent``         ``B-COMPLIANCE_VIOLATION``         ``fraudulent``, ``compliance_violation``
-``tok_lost_card``, ``tok_stolen_card``            ``pm_card_chargeDeclinedLostCard``, ``…StolenCard``  ``B-PAYER_ACCOUNT_LOCKED_OR_CLOSED``  ``lost_card``, ``stolen_card``, ``payer_account_locked_or_closed``
-``tok_processing_error``                          ``pm_card_chargeDeclinedProcessingError``    –  ``processing_error``, twice over Stripe (declined); in process the second attempt captures
-–                                                 ``pm_card_authenticationRequired``           –  ``authentication_required``
-``tok_timeout``                                   ``pm_card_timeout``      ``B-TIMEOUT``                   taken, but the first answer is lost; asking again with the same key brings it to light
-``tok_unavailable``                               ``pm_card_unavailable``  ``B-UNAVAILABLE``               never answered: the saga's payment time-out voids it
-``tok_slow``                                      –                        –                               captured after two seconds
-–                                                 ``pm_card_createDispute``  ``B-DISPUTE``                 captured, and disputed a moment later
-empty, or of another method                       the same                 the same                        ``invalid_payment_method``
-================================================  =======================  ==============================  ===========
-"""  # noqa: E501
+"But for a share": ``SURGE_PAYMENTS_FAILURE_RATE`` of them, for one of ``SURGE_PAYMENTS_FAILURE_REASONS``.
+
+| ``wallet`` (simulated) | ``card`` (Stripe's protocol) | ``paypal`` (PayPal's protocol) | outcome |
+| --- | --- | --- | --- |
+| ``tok_ok`` | ``pm_card_mastercard`` | ``B-OK`` | captured |
+| any other ``tok_…`` | ``pm_card_visa`` | any other ``B-…`` | captured, but for a share |
+| ``tok_card_declined`` | ``pm_card_chargeDeclined`` | | ``card_declined`` |
+| | | ``B-INSTRUMENT_DECLINED`` | ``instrument_declined`` |
+| ``tok_insufficient_funds`` | ``pm_card_chargeDeclinedInsufficientFunds`` | | ``insufficient_funds`` |
+| | | ``B-PAYER_CANNOT_PAY`` | ``payer_cannot_pay`` |
+| ``tok_expired_card`` | ``pm_card_chargeDeclinedExpiredCard`` | | ``expired_card`` |
+| | | ``B-AGREEMENT_ALREADY_CANCELLED`` | ``agreement_already_cancelled`` |
+| ``tok_fraudulent`` | ``pm_card_chargeDeclinedFraudulent`` | | ``fraudulent`` |
+| | | ``B-COMPLIANCE_VIOLATION`` | ``compliance_violation`` |
+| ``tok_lost_card`` | ``pm_card_chargeDeclinedLostCard`` | | ``lost_card`` |
+| ``tok_stolen_card`` | ``pm_card_chargeDeclinedStolenCard`` | | ``stolen_card`` |
+| | ``pm_card_chargeDeclinedIncorrectCvc`` | | ``incorrect_cvc`` |
+| | ``pm_card_chargeDeclinedVelocityLimitExceeded`` | | ``card_velocity_exceeded`` |
+| | ``pm_card_authenticationRequired`` | | ``authentication_required`` |
+| | | ``B-TRANSACTION_REFUSED`` | ``transaction_refused`` |
+| | | ``B-PAYER_ACCOUNT_RESTRICTED`` | ``payer_account_restricted`` |
+| | | ``B-PAYER_ACCOUNT_LOCKED_OR_CLOSED`` | ``payer_account_locked_or_closed`` |
+| | ``pm_card_chargeDeclinedProcessingError`` | | ``processing_error``, after a second attempt |
+| ``tok_processing_error`` | | | captured by the second attempt |
+| ``tok_timeout`` | ``pm_card_timeout`` | ``B-TIMEOUT`` | taken, but the answer is lost: asking again finds it |
+| ``tok_unavailable`` | ``pm_card_unavailable`` | ``B-UNAVAILABLE`` | never answered: in the end the saga voids it |
+| ``tok_slow`` | | | captured after two seconds |
+| | ``pm_card_createDispute`` | ``B-DISPUTE`` | captured, and disputed a moment later |
+| not ``tok_…`` | unknown to Stripe | not ``B-…`` | ``invalid_payment_method`` |
+"""
 
 import asyncio
 from typing import Protocol, assert_never

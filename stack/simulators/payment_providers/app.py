@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from kit.worker import running
@@ -50,6 +51,10 @@ def create_app(settings: SimulatorSettings, *, webhook_client: httpx.AsyncClient
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(ClientDisconnect)
+    async def caller_gave_up(request: object, error: Exception) -> Response:
+        return Response(status_code=499)
 
     @app.exception_handler(404)
     async def unknown_route(request: object, error: Exception) -> Response:

@@ -75,7 +75,7 @@ def create_router(
     expected = f"Bearer {settings.stripe_api_key.get_secret_value()}"
 
     async def authorised(request: Request) -> None:
-        if not hmac.compare_digest(request.headers.get("authorization", ""), expected):
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode()):
             raise HTTPException(401, "Send the Stripe key as bearer.")
 
     router = APIRouter(prefix="/_control", tags=["control"], dependencies=[Depends(authorised)])

@@ -142,7 +142,7 @@ class PayPalApi:
         if self._faults.current.outage:
             return JSONResponse(PayPalFault(503, "SERVICE_UNAVAILABLE").document, 503)
         expected = f"{self._client_id}:{self._client_secret}"
-        if not hmac.compare_digest(_basic(request.headers.get("authorization", "")), expected):
+        if not hmac.compare_digest(_basic(request.headers.get("authorization", "")).encode(), expected.encode()):
             return JSONResponse(
                 {"error": "invalid_client", "error_description": "Client Authentication failed"}, status_code=401
             )
@@ -198,7 +198,8 @@ class PayPalApi:
             raise PayPalFault(503, "SERVICE_UNAVAILABLE")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         ends, _, seal = token.removeprefix("A21AA").partition(".")
-        valid = ends.isdigit() and hmac.compare_digest(self._seal(int(ends)), seal) and int(ends) > time.time()
+        known = ends.isascii() and ends.isdigit() and len(ends) < 20
+        valid = known and hmac.compare_digest(self._seal(int(ends)).encode(), seal.encode()) and int(ends) > time.time()
         if scheme.lower() != "bearer" or not valid:
             raise _Unauthorized
 
@@ -443,7 +444,7 @@ class PayPalApi:
         body = orjson.dumps(event, option=orjson.OPT_SORT_KEYS).decode()
         signature = self._webhooks.paypal_signature(asked["transmission_id"], asked["transmission_time"], body)
         genuine = (
-            hmac.compare_digest(signature, asked["transmission_sig"])
+            hmac.compare_digest(signature.encode(), asked["transmission_sig"].encode())
             and asked["webhook_id"] == self._webhook_id
             and asked["auth_algo"] == AUTH_ALGORITHM
             and self._store.event_body(str(event.get("id", ""))) == body

@@ -178,7 +178,7 @@ class StripeApi:
     def _admit(self, request: Request) -> None:
         if self._faults.current.outage:
             raise StripeFault(503, "api_error", "An outage is being simulated.")
-        if not hmac.compare_digest(_credentials(request.headers.get("authorization", "")), self._key):
+        if not hmac.compare_digest(_credentials(request.headers.get("authorization", "")).encode(), self._key.encode()):
             raise StripeFault(401, "invalid_request_error", "Invalid API key provided.")
 
     async def _once(self, key: str, route: str, body: str, params: Params, operation: Operation) -> _Answer:

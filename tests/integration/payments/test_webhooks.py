@@ -298,6 +298,7 @@ async def test_forged_old_and_unsigned_messages_are_refused(street: Street, orde
         {"content": json.dumps(event)},
         {"content": b"\xff\xfe", "headers": {"Stripe-Signature": "t=1,v1=x"}},
         {"content": "", "headers": {"Stripe-Signature": ""}},
+        {"content": "{}", "headers": {"Stripe-Signature": "t=1,v1=é".encode("latin-1")}},
     ):
         answer = await street.shop.post(url, **options)
         assert answer.status_code == 401, answer.text
@@ -319,6 +320,7 @@ async def test_forged_and_old_messages_from_paypal_are_refused(street: Street, o
     for options in (
         {"content": genuine.content},
         {"content": genuine.content, "headers": {**headers, "paypal-transmission-id": "tother"}},
+        {"content": genuine.content, "headers": {**headers, "paypal-transmission-sig": "é".encode("latin-1")}},
         {"content": genuine.content, "headers": {**headers, "paypal-transmission-time": "2020-01-01T00:00:00Z"}},
         {"content": genuine.content, "headers": {**headers, "paypal-transmission-time": "yesterday"}},
         {"content": genuine.content.replace(b"COMPLETED", b"DENIED"), "headers": headers},
