@@ -231,12 +231,14 @@ def parcels_forwarder(redis: Redis) -> Callable[[Sequence[Received]], Awaitable[
                     "type": message.envelope.type,
                     "order_id": moved.order_id,
                     "user_id": moved.user_id,
-                    "shipment_id": moved.shipment_id,
-                    "status": moved.status,
-                    "latitude": moved.latitude,
-                    "longitude": moved.longitude,
-                    "estimated_delivery": moved.estimated_delivery,
                     "occurred_at": moved.occurred_at,
+                    "parcel": {
+                        "shipment_id": moved.shipment_id,
+                        "status": moved.status,
+                        "latitude": moved.latitude,
+                        "longitude": moved.longitude,
+                        "estimated_delivery": moved.estimated_delivery,
+                    },
                 }
             ).decode()
             pipeline.publish(redis_keys.order_channel(moved.order_id), text)

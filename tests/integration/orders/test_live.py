@@ -369,7 +369,9 @@ async def test_parcels_are_passed_on(api: Api, customer: Customer, resources: Re
 
         for socket in (one, mine):
             frame = await receive(socket)
-            assert (frame["type"], frame["latitude"], frame["longitude"]) == ("shipment.moved", 1.5, 2.5)
+            assert frame["type"] == "shipment.moved"
+            assert (frame["parcel"]["latitude"], frame["parcel"]["longitude"]) == (1.5, 2.5)
+            assert "status" not in frame, "a parcel's status is not its order's"
 
 
 async def test_channels_are_given_up_with_their_last_listener(
