@@ -106,8 +106,7 @@ class Batch:
             order = replace(order, instance=verdict.instance)
             if isinstance(payload, InventoryReserved):
                 order = replace(order, allocations=tuple(payload.allocations))
-            if reason := order_saga.cancel_reason(verdict.transition):
-                order = replace(order, cancel_reason=reason)
+            order = replace(order, cancel_reason=order_saga.cancel_reason(verdict.transition, order.cancel_reason))
             self._record(order, verdict.transition)
         elif isinstance(verdict, Early):
             self._park(envelope)

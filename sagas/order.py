@@ -186,10 +186,15 @@ def reason_of(message: Message) -> str:
     return str(getattr(message, "reason", ""))
 
 
-def cancel_reason(transition: Transition) -> str | None:
-    """The cancel reason that a transition gives the order; None if it doesn't cancel."""
-    if transition.status != OrderStatus.CANCELLED or transition.previous_status == OrderStatus.CANCELLED:
+def cancel_reason(transition: Transition, known: str | None) -> str | None:
+    """Why the order is cancelled after a transition, ``known`` before it; None if it is not.
+
+    The reason is given when the cancelling begins: shipping's answer, which ends it, knows none.
+    """
+    if transition.status not in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):
         return None
+    if known is not None:
+        return known
     if transition.message_type == "inventory.failed":
         return CancelReason.OUT_OF_STOCK
     return transition.reason or CancelReason.CUSTOMER_REQUEST
@@ -262,5 +267,5 @@ def _event(order: Order, transition: Transition, name: str) -> Message:
         total_amount=order.total_amount,
         currency=order.currency,
         occurred_at=transition.occurred_at,
-        reason=cancel_reason(transition) or transition.reason,
+        reason=(order.cancel_reason if transition.status == OrderStatus.CANCELLED else None) or transition.reason,
     )

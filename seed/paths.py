@@ -60,7 +60,7 @@ def path(ending: Ending) -> Path:
             raise ValueError(f"{ending.name}: the saga has no use for {message} in {moved.instance.status}")
         moved = verdict
         steps.append(moved.transition)
-        cancel_reason = order_saga.cancel_reason(moved.transition) or cancel_reason
+        cancel_reason = order_saga.cancel_reason(moved.transition, cancel_reason)
     if moved.instance.outstanding or moved.instance.deadline:
         raise ValueError(f"{ending.name}: the saga still waits for {moved.instance.outstanding}")
     step_of = {step.message_type: n for n, step in enumerate(steps)}

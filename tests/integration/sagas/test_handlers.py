@@ -202,6 +202,29 @@ async def test_a_cancellation_at_any_moment_has_one_outcome(shop: Shop, position
         assert order.cancel_reason is None
 
 
+@pytest.mark.parametrize("position", range(5))
+async def test_the_reason_of_a_cancellation_is_kept_until_its_end(shop: Shop, position: int) -> None:
+    cancel = shop.seal(
+        commands.CancelOrder(order_id=shop.order_id, reason=CancelReason.ADMIN_REQUEST, actor_id=shop.user_id)
+    )
+    life = shop.life()
+    stopped = shop.seal(events.ShipmentCancelled(order_id=shop.order_id))
+    outcome = await shop.deliver(*life[: max(1, position)], cancel, stopped)
+    assert (await shop.order()).cancel_reason == "admin_request"
+    (cancelled,) = (registry.decode(m) for m in outcome.messages if m.type == "order.cancelled")
+    assert isinstance(cancelled, events.OrderCancelled)
+    assert cancelled.reason == "admin_request"
+
+
+async def test_a_refused_cancellation_leaves_no_reason(shop: Shop) -> None:
+    cancel = commands.CancelOrder(order_id=shop.order_id, reason=CancelReason.ADMIN_REQUEST, actor_id=shop.user_id)
+    await shop.deliver(*shop.life()[:4], shop.seal(cancel))
+    assert (await shop.order()).cancel_reason == "admin_request"
+    await shop.deliver(shop.seal(events.ShipmentCancelRefused(order_id=shop.order_id)))
+    order = await shop.order()
+    assert (order.instance.status, order.cancel_reason) == ("processing", None)
+
+
 async def test_a_decline_gives_the_stock_back(shop: Shop) -> None:
     created, reserved, *_ = shop.life()
     await shop.deliver(created, reserved)

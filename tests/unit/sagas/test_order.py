@@ -189,7 +189,8 @@ class AnyMessageAtAnyTime(RuleBasedStateMachine):
     @invariant()
     def a_cancelled_order_says_why(self) -> None:
         if self.order is not None:
-            assert (self.order.instance.status == "cancelled") == (self.order.cancel_reason is not None)
+            cancelling = self.order.instance.status in ("cancelling", "cancelled")
+            assert cancelling == (self.order.cancel_reason is not None)
 
     @invariant()
     def sent_commands_are_outstanding_until_answered(self) -> None:
