@@ -128,8 +128,8 @@ class Order:
 
     @property
     def cancel_reason(self) -> str | None:
-        """Why it was cancelled; None if it is not."""
-        return self.last.reason if self.status is OrderStatus.CANCELLED else None
+        """Why it is being or was cancelled; None if it is not."""
+        return self.last.reason if self.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED) else None
 
     @property
     def key(self) -> tuple[dt.datetime, str]:

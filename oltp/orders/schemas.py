@@ -133,7 +133,9 @@ class OrderSummary(BaseModel):
 
     order_id: str = Field(description="The order.", examples=[_ORDER_ID])
     status: OrderStatus = Field(description="Where it stands.", examples=["confirmed"])
-    cancel_reason: CancelReason | None = Field(description="Why it is being or was cancelled; null if it is not.", examples=[None])
+    cancel_reason: CancelReason | None = Field(
+        description="Why it is or was cancelled; null if it is not.", examples=[None]
+    )
     total_amount: int = Field(description="Minor units.", examples=[2500])
     currency: str = Field(description="ISO 4217.", examples=["USD"])
     items: list[OrderItem] = Field(description="What was bought.")

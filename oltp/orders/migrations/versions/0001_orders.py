@@ -40,7 +40,8 @@ def upgrade() -> None:
             created_at timestamptz NOT NULL,
             updated_at timestamptz NOT NULL,
             CONSTRAINT uq_orders_idempotency UNIQUE (user_id, idempotency_key),
-            CONSTRAINT ck_orders_cancel_reason CHECK ((status IN ('cancelling', 'cancelled')) = (cancel_reason IS NOT NULL))
+            CONSTRAINT ck_orders_cancel_reason
+                CHECK ((status IN ('cancelling', 'cancelled')) = (cancel_reason IS NOT NULL))
         );
         CREATE INDEX ix_orders_user_date ON orders.orders (user_id, created_at DESC, id DESC);
         CREATE INDEX ix_orders_status_date ON orders.orders (status, created_at DESC, id DESC);
