@@ -7,6 +7,7 @@ provider call can be repeated with its key, and every result is concluded on the
 import asyncio
 import datetime as dt
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -114,7 +115,8 @@ class Cashier:
         self._providers = providers
         self._clock = clock
         self._settings = settings
-        self._slots = asyncio.Semaphore(settings.payments_concurrency)
+        # one provider that hangs takes no slot from another
+        self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(settings.payments_concurrency))
         self._late: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, commands: Sequence[tuple[Cause, Command]]) -> list[Envelope]:
@@ -222,7 +224,7 @@ class Cashier:
 
     async def _pursue(self, state: Payment, begun: set[str]) -> list[Call]:
         calls: list[Call] = []
-        async with self._slots:
+        async with self._slots[state.provider]:
             begun.add(state.order_id)
             while (action := next_action(state)) is not None and len(calls) < _LONGEST_CHAIN:
                 call = await self._ask(state.provider, action)

@@ -36,7 +36,7 @@ class PaymentsSettings(Settings):
     payments_latency_ms: int = Field(default=0, ge=0, description="Mean time that the simulated provider takes.")
     payments_seed: int = Field(default=1, description="Fixes which charges are declined, and why.")
 
-    payments_concurrency: int = Field(default=32, ge=1, description="Most provider calls under way at once.")
+    payments_concurrency: int = Field(default=32, ge=1, description="Most calls to one provider at once.")
     payments_timeout_seconds: float = Field(default=5.0, gt=0, description="Time that one provider call may take.")
     payments_batch_seconds: float = Field(
         default=1.0, gt=0, description="Time that a batch waits for its calls; slower ones are concluded by themselves."

@@ -143,9 +143,9 @@ def received(payload: Message, id: str = "") -> Received:
     return Received(envelope, payload, "payment-commands", 0, 0)
 
 
-def charge(order_id: str, token: str = "tok_ok", amount: int = 4999, id: str = "") -> Received:
-    method = PaymentMethod(type=PaymentMethodType.WALLET, token=token)
-    payload = ChargePayment(order_id=order_id, user_id=USER, amount=amount, currency="USD", method=method)
+def charge(order_id: str, id: str = "", method: str = "wallet") -> Received:
+    chosen = PaymentMethod(type=PaymentMethodType(method), token="tok_ok")
+    payload = ChargePayment(order_id=order_id, user_id=USER, amount=4999, currency="USD", method=chosen)
     return received(payload, id)
 
 

@@ -13,7 +13,7 @@ from kit.ids import new_id
 from oltp.payments.domain import Status
 from oltp.payments.repository import PaymentRepository
 
-from .conftest import NOW, Desk, charge, refund, said, void
+from .conftest import NOW, Bank, Desk, charge, refund, said, void
 
 
 def payload(envelope: Envelope) -> Any:
@@ -185,6 +185,21 @@ async def test_calls_beyond_what_may_run_at_once_are_left_to_the_resolver(desk: 
     await desk.resolve()
     assert sorted(said(desk.published)) == sorted((order_id, "payment.succeeded") for order_id in orders)
     assert all(desk.bank.captured[order_id] == 4999 for order_id in orders)
+
+
+async def test_a_provider_that_hangs_takes_no_slot_from_another(desk: Desk) -> None:
+    desk.settings = desk.settings.model_copy(
+        update={"payments_concurrency": 1, "payments_providers": {**desk.settings.payments_providers, "card": "stripe"}}
+    )
+    desk.restart()
+    hanging = Bank()
+    hanging.seconds = 30
+    desk.cashier._providers = {"stripe": hanging, "simulated": desk.bank}
+    stuck, quick = [new_id() for _ in range(3)], [new_id() for _ in range(3)]
+    replies = await desk.obey(
+        *(charge(order_id, method="card") for order_id in stuck), *(charge(order_id) for order_id in quick)
+    )
+    assert said(replies) == [(order_id, "payment.succeeded") for order_id in quick]
 
 
 async def test_a_call_that_never_ends_is_unknown_after_its_time(desk: Desk, order_id: str) -> None:
