@@ -203,6 +203,8 @@ def serve(app: FastAPI, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        # longer than clients keep idle connections: the side that closes first loses the other's next request
+        timeout_keep_alive=75,
         server_header=False,
         ws_ping_interval=20,
         ws_ping_timeout=20,
