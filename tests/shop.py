@@ -213,7 +213,7 @@ async def shop(shop_settings: ShopSettings) -> AsyncIterator[Shop]:
     """The running shop."""
     base_url = f"http://{shop_settings.host}:{shop_settings.port_base}"
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=100)
-    async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=base_url, timeout=httpx.Timeout(30, pool=None), limits=limits) as http:
         yield Shop(shop_settings, http)
 
 
@@ -224,9 +224,9 @@ async def customer(shop: Shop) -> Account:
 
 
 @pytest.fixture(scope="session")
-def admin(shop: Shop) -> Account:
-    """An admin."""
-    return shop.issue(Role.ADMIN)
+async def admin(shop: Shop) -> Account:
+    """The seeded admin, signed in."""
+    return await shop.sign_in(shop.settings.admin_email, shop.settings.admin_password.get_secret_value())
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], *, within: float = 10, interval: float = 0.05) -> Any:
