@@ -22,6 +22,8 @@ from oltp.gateway.settings import GatewaySettings
 
 WINDOW_SECONDS: Final = 60
 EXCHANGE_SECONDS: Final = 0.1
+WEBHOOKS: Final = "/api/payments/webhooks/"
+"""Payment providers sign their calls, and make many from few addresses."""
 
 
 @dataclass(slots=True)
@@ -89,8 +91,8 @@ def _network(host: str) -> tuple[str, bool]:
 class RateLimits:
     """ASGI middleware: answers 429 to who asks too often, and tells everybody else where they stand.
 
-    Signed-in users are counted by user, everybody else by address; only paths under ``/api`` count. The counts are the
-    :class:`Windows` at ``limits`` in the request's state.
+    Signed-in users are counted by user, everybody else by address; only paths under ``/api`` count, and not the payment
+    providers' webhooks. The counts are the :class:`Windows` at ``limits`` in the request's state.
     """
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
@@ -117,7 +119,8 @@ class RateLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts and passes on, or refuses."""
         caller = None
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+        path = scope["path"]
+        if scope["type"] == "http" and path.startswith("/api/") and not path.startswith(WEBHOOKS):
             caller = self._caller(scope)
         if caller is None:
             await self._app(scope, receive, send)
