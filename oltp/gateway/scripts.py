@@ -13,14 +13,20 @@ from typing import Any, Final, cast
 
 import hiredis
 from redis.asyncio.connection import SSLConnection, parse_url
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kit.settings import Settings
 
 _MORE: Final = object()
 _TIMEOUT: Final = 3.0
+_STARTING: Final = ("LOADING ", "MASTERDOWN ", "READONLY ")
+
+
+def _reply_error(text: str) -> RedisError:
+    """What Redis answered, as an error that passes by itself while it is starting."""
+    return BusyLoadingError(text) if text.startswith(_STARTING) else ResponseError(text)
 
 
 class Script:
@@ -40,7 +46,7 @@ class _Connection(asyncio.Protocol):
         self.lost = False
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(encoding="utf-8", notEnoughData=_MORE, replyError=ResponseError)
+        self._reader = hiredis.Reader(encoding="utf-8", notEnoughData=_MORE, replyError=_reply_error)
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -64,7 +70,7 @@ class _Connection(asyncio.Protocol):
             reply, _ = self._waiting.popleft()
             if reply.done():
                 continue
-            if isinstance(answer, ResponseError):
+            if isinstance(answer, RedisError):
                 reply.set_exception(answer)
             else:
                 reply.set_result(answer)
