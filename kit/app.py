@@ -200,6 +200,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        lifespan="on",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,

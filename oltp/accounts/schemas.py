@@ -179,7 +179,10 @@ class AddressCreate(AddressFields):
     """A new address."""
 
     is_default: bool = Field(
-        default=False, description="Makes it the default. A customer's first address is it anyway.", examples=[True]
+        default=False,
+        strict=True,
+        description="Makes it the default. A customer's first address is it anyway.",
+        examples=[True],
     )
 
 

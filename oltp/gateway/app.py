@@ -36,6 +36,7 @@ from oltp.shipping import endpoints as shipping
 
 ROUTERS: Final[Sequence[APIRouter]] = (
     checkout_endpoints.router,
+    checkout_endpoints.other_methods_router,
     accounts.router,
     catalog.router,
     cart.router,

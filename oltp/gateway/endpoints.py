@@ -91,6 +91,7 @@ class _ShortPath(APIRoute):
 
 
 router = APIRouter(tags=["checkout"], route_class=_ShortPath)
+other_methods_router = APIRouter()
 
 
 @router.post(
@@ -131,7 +132,7 @@ async def checkout(
     return await _place(request, principal, key, body)
 
 
-@router.api_route("/api/orders/checkout", methods=OTHER_METHODS, include_in_schema=False)
+@other_methods_router.api_route("/api/orders/checkout", methods=OTHER_METHODS, include_in_schema=False)
 async def only_post() -> Response:
     """Keeps other methods from taking `checkout` for the id of an order."""
     raise OnlyPost("A checkout is a POST.", headers={"Allow": "POST"})

@@ -119,7 +119,7 @@ class RateLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts and passes on, or refuses."""
         caller = None
-        path = scope["path"]
+        path = scope.get("path", "")
         if scope["type"] == "http" and path.startswith("/api/") and not path.startswith(WEBHOOKS):
             caller = self._caller(scope)
         if caller is None:

@@ -118,7 +118,7 @@ async def rebuild(_: CurrentAdmin, request: Request) -> RebuildRead:
 
 
 @router.get(
-    "/api/admin/inventory/{product_id}",
+    "/api/admin/inventory/{product_id:uuid}",
     summary="Show a product's stock by warehouse",
     response_model=StockDetail,
     responses=responses(Unauthorized, Forbidden, UnknownProduct, Invalid, Unavailable),

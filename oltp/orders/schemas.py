@@ -1,10 +1,11 @@
 """Orders as OpenAPI shows them. Money is integer minor units of the order's currency."""
 
 import datetime as dt
+import re
 import uuid
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from contracts.orders import CancelReason, OrderStatus, PaymentMethodType
 from oltp.orders.domain import Filter, Item, Order, Outstanding, PaymentState, Recorded, Step, StoredOrder
@@ -13,6 +14,8 @@ from oltp.orders.service import OrderView
 _ORDER_ID = "0193a0c4-80aa-7e55-8c0e-5a1b9a4f6d02"
 _USER_ID = "0193a0c4-2b10-7a61-9d0f-0b6f3a4c8e21"
 _MOMENT = "2026-11-27T08:00:00.123456Z"
+
+_NUMBER: Final = re.compile(r"[-+]?[0-9]*\.?[0-9]*")
 
 LARGEST_TOTAL: Final = 999_999_999_999
 """Minor units that an order's total column holds: NUMERIC(12,2)."""
@@ -30,7 +33,18 @@ def _representable(moment: dt.datetime) -> dt.datetime:
         raise ValueError("is outside of the calendar in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_representable)]
+def _rfc_3339(value: object) -> object:
+    """Refuses numbers, which pydantic would read as seconds since 1970.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        raise ValueError("is not an RFC 3339 date and time")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_representable)]
 SearchText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]

@@ -133,7 +133,7 @@ class Serve:
         if remembering:
             await self.redis.set("idempotency:epoch", "test")
         app = create(settings, lifespans=[self.shelf.lifespan()])
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False)
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, lifespan="on")
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         try:

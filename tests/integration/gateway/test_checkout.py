@@ -158,6 +158,17 @@ async def test_signing_in_comes_first(gateway: Gateway) -> None:
     _problem(await gateway.http.post("/api/orders/checkout", json={}), 401, "unauthorized")
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_only_a_post_checks_out(gateway: Gateway, order_events: OrderEvents, method: str) -> None:
+    shopper = gateway.shopper()
+    await shopper.put_in_cart({gateway.shelf.put(): 1})
+    headers = {**shopper.headers, "Idempotency-Key": "k"}
+    answer = await gateway.http.request(method, "/api/orders/checkout", headers=headers, json=BODY)
+    _problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST"
+    assert await order_events.created(shopper.user_id) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
