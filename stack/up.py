@@ -18,7 +18,7 @@ from stack.instance import Instance
 from stack.supervision import ProcessState, Supervisor, end_leftovers, tail
 
 READY_SECONDS: Final = 90
-_STARTS_BEFORE_GIVING_UP: Final = 4
+_STARTS_BEFORE_GIVING_UP: Final = 3
 
 _ROLES = "database"
 _CONNECTORS = "connectors"
