@@ -1,5 +1,6 @@
 """Postgres: roles, databases, the publication that Debezium reads, and the migrations."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -8,9 +9,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from cdc.outbox import OUTBOX_TABLE, PUBLICATION, SourceDatabase
+from cdc.outbox import OUTBOX_TABLE, PUBLICATION, SLOT, SourceDatabase
 from stack.definitions import POSTGRES, PROCESSES
 from stack.environment import DATABASE, OWNER, REPLICATION_ROLE, ensure_secrets
+from stack.errors import StackError
 from stack.instance import ROOT, Instance
 
 _SCHEMA_STAMP: Final = "schema-stamp"
@@ -107,6 +109,20 @@ async def migrate(server: Server, *, always: bool = False) -> str:
         await _ensure_publication(connection)
         await connection.execute(f"COMMENT ON DATABASE \"{DATABASE}\" IS '{_SCHEMA_STAMP} {wanted}'")
     return f"{len(HISTORIES)} schemas migrated"
+
+
+async def wait_streaming(server: Server, *, seconds: float = 60) -> None:
+    """Waits until Debezium reads from the slot: Connect's own word may be of its previous life.
+
+    Raises:
+        StackError: if it does not in time.
+    """
+    try:
+        async with asyncio.timeout(seconds), server.superuser() as connection:
+            while not await connection.fetchval("SELECT active FROM pg_replication_slots WHERE slot_name = $1", SLOT):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise StackError(f"nobody reads the replication slot {SLOT} after {seconds:.0f} s") from None
 
 
 async def _ensure_publication(connection: Any) -> None:

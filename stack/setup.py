@@ -50,6 +50,7 @@ async def set_up(settings: SetupSettings) -> None:
     async with ConnectClient(settings.connect_url) as client:
         await client.put(CONNECTOR, connector(server.source))
         await client.wait_healthy(CONNECTOR)
+    await database.wait_streaming(server)
     log.info("setup.done", step="connectors", result=CONNECTOR)
     log.info("setup.done", step="seed", result=await demo.seed())
 

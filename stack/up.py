@@ -241,8 +241,11 @@ class Start:
             try:
                 changed = await client.put(CONNECTOR, source)
                 await client.wait_healthy(CONNECTOR)
-            except ConnectError as error:
-                raise StepFailedError("the outbox connector does not run", str(error)) from error
+                await database.wait_streaming(self.server)
+            except (ConnectError, StackError) as error:
+                raise StepFailedError(
+                    "the outbox connector does not run", f"{error}\n{tail(self.instance, CONNECT)}"
+                ) from error
         return f"{CONNECTOR} {'registered' if changed else 'running'}"
 
     def _take_back(self) -> None:

@@ -19,8 +19,9 @@ from kit.db import Database
 from kit.ids import new_id
 from kit.settings import Settings
 from stack import instance as instances
-from stack.database import Server
+from stack.database import Server, wait_streaming
 from stack.definitions import CONNECT, PROCESSES
+from stack.supervision import Supervisor
 
 
 @pytest.fixture
@@ -139,4 +140,27 @@ async def test_a_connection_that_broke_heals_by_itself(
     record = await _of(arrivals, envelope.subject, seconds=45)
 
     assert orjson.loads(record.value)["id"] == envelope.id
+    await connect.wait_healthy(CONNECTOR)
+
+
+async def test_a_slot_that_moved_on_while_connect_was_away_is_no_end(
+    database: Database, connect: ConnectClient, arrivals: AIOKafkaConsumer
+) -> None:
+    instance = instances.current()
+    supervisor, server = Supervisor(instance), Server.of(instance)
+    supervisor.stop([CONNECT])
+    try:
+        async with server.superuser("surge") as connection:
+            await connection.execute("SELECT pg_switch_wal()")
+            await connection.execute("SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())", SLOT)
+        envelope = _envelope(new_id())
+        async with database.write() as session:
+            await outbox.publish(session, [envelope])
+    finally:
+        supervisor.start(CONNECT)
+
+    record = await _of(arrivals, envelope.subject, seconds=60)
+
+    assert orjson.loads(record.value)["id"] == envelope.id
+    await wait_streaming(server)
     await connect.wait_healthy(CONNECTOR)
