@@ -46,6 +46,9 @@ class BooksBroken(AssertionError):
         self.problem = problem
         self.trace = tuple(trace)
 
+    def __reduce__(self) -> tuple[type["BooksBroken"], tuple[int, str, tuple[str, ...]]]:
+        return BooksBroken, (self.seed, self.problem, self.trace)
+
 
 class _Crash(Exception):
     """The process dies here."""

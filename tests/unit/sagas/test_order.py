@@ -204,5 +204,5 @@ class AnyMessageAtAnyTime(RuleBasedStateMachine):
             self.snapshot.orders[ORDER_ID] = replace(self.order, lines=())
 
 
-AnyMessageAtAnyTime.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+AnyMessageAtAnyTime.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
 TestAnyMessageAtAnyTime = AnyMessageAtAnyTime.TestCase
