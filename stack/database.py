@@ -119,7 +119,10 @@ async def wait_streaming(server: Server, *, seconds: float = 60) -> None:
     """
     try:
         async with asyncio.timeout(seconds), server.superuser() as connection:
-            while not await connection.fetchval("SELECT active FROM pg_replication_slots WHERE slot_name = $1", SLOT):
+            while True:
+                slot = "SELECT active FROM pg_replication_slots WHERE slot_name = $1"
+                if await connection.fetchval(slot, SLOT):
+                    return
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise StackError(f"nobody reads the replication slot {SLOT} after {seconds:.0f} s") from None
