@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from pydantic import SecretStr
 from starlette.middleware import Middleware
 
@@ -22,6 +22,7 @@ from oltp.gateway import endpoints as checkout_endpoints
 from oltp.gateway.admission import Admission
 from oltp.gateway.limits import EXCHANGE_SECONDS, RateLimits, Windows
 from oltp.gateway.order_log import OrderLog
+from oltp.gateway.queries import refuse_unknown_query
 from oltp.gateway.recovery import Recovery
 from oltp.gateway.scripts import Scripts
 from oltp.gateway.service import Checkout
@@ -57,6 +58,13 @@ LIFESPANS: Final[Sequence[Lifespan]] = (
 )
 
 
+def _together() -> APIRouter:
+    everything = APIRouter(dependencies=[Depends(refuse_unknown_query)])
+    for router in ROUTERS:
+        everything.include_router(router)
+    return everything
+
+
 def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPANS) -> FastAPI:
     """The gateway's application. ``lifespans`` open what the services need; their states are merged.
 
@@ -86,7 +94,7 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
         title="Surge",
         description=openapi.DESCRIPTION.strip(),
         version="1",
-        routers=ROUTERS,
+        routers=[_together()],
         ready=[redis_answers, broker_answers],
         lifespan=lifespan,
         producer_timeout=settings.checkout_produce_seconds,

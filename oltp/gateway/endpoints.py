@@ -74,7 +74,7 @@ class _ShortPath(APIRoute):
 
         async def handle(request: Request) -> Response:
             headers = request.headers
-            if headers.get("content-type") != "application/json":
+            if headers.get("content-type") != "application/json" or request.scope["query_string"]:
                 return await usual(request)
             scheme, _, token = headers.get("authorization", "").partition(" ")
             try:

@@ -8,11 +8,12 @@ from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from kit import redis as kit_redis
+from kit.auth import Role
 from kit.kafka import Placement
 from kit.settings import Settings
 from oltp.gateway.limits import Windows
 from oltp.gateway.order_log import OrderLog, partition_of
-from tests.integration.gateway.conftest import OrderEvents, Serve
+from tests.integration.gateway.conftest import BODY, OrderEvents, Serve
 
 
 async def test_signed_in_users_are_limited_by_user(serve: Serve) -> None:
@@ -96,6 +97,17 @@ async def test_the_documentation_needs_no_internet(serve: Serve) -> None:
         document = (await gateway.http.get("/openapi.json")).json()
         assert document["openapi"].startswith("3.1")
         assert "/api/orders/checkout" in document["paths"]
+
+
+async def test_unknown_query_parameters_are_refused(serve: Serve) -> None:
+    async with serve() as gateway:
+        shopper = gateway.shopper(role=Role.ADMIN)
+        for method, path in (("GET", "/api/admin/shipments"), ("POST", "/api/orders/checkout")):
+            headers = {**shopper.headers, "Idempotency-Key": "k"}
+            answer = await gateway.http.request(method, f"{path}?limit=5&bogus=1", headers=headers, json=BODY)
+            assert answer.status_code == 422, answer.text
+            fields = {error["field"] for error in answer.json()["errors"]}
+            assert fields == ({"query.bogus"} if method == "GET" else {"query.bogus", "query.limit"})
 
 
 async def test_ready_needs_redis_and_kafka(serve: Serve) -> None:
