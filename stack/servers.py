@@ -167,10 +167,16 @@ def _properties(settings: Mapping[str, str]) -> str:
 def _java_options(instance: Instance, server: str, *extra: str) -> None:
     """Writes the JVM's options into a file of their own, so that a new archive does not change the command."""
     heap = HEAPS[server]
+    scratch = instance.run / f"{server}-scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     options = [
         f"-Xmx{heap.maximum_mb}m",
         *heap.options,
         "-XX:+ExitOnOutOfMemoryError",
+        # unpacked native libraries and performance counters would stay behind in the system's temporary folder
+        f"-Djava.io.tmpdir={scratch}",
+        "-XX:-UsePerfData",
         *jars.archive_options(server, archive_left(instance, server)),
         *extra,
         f'-cp "{jars.classpath(server)}"',
@@ -207,7 +213,14 @@ def prepare_kafka(instance: Instance) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
     while cluster.startswith("-"):
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
-    options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dlog.level=WARN", _log4j()]
+    options = [
+        "-Xmx256m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",
+        "-Dlog.level=WARN",
+        _log4j(),
+    ]
     command = [java(), *options, "-cp", jars.classpath(KAFKA), "kafka.tools.StorageTool", "format", "--standalone"]
     _as(None, [*command, "-t", cluster, "-c", str(file)])
 
