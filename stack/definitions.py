@@ -27,6 +27,7 @@ class Process:
     ``ports`` are offsets from the instance's port base, the one that readiness asks first. ``after`` names the
     processes and the steps (``migrations``, ``topics``, ``seed``) that must be done before it starts. ``module`` is
     run by Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
+    ``groups`` are the Kafka consumer groups that it reads in.
     """
 
     name: str
@@ -166,6 +167,7 @@ _SERVICES: Final = (
         probe=Probe.HTTP,
         module="oltp.orders.projector",
         after=(*_NEEDS_STORES, DOCSTORE),
+        groups=("projector", "live-parcels"),
     ),
 )
 

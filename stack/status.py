@@ -165,12 +165,17 @@ def tables(report: Report) -> list[Table]:
     if report.groups:
         groups = Table(box=None, pad_edge=False, header_style="bold dim")
         groups.add_column("consumer group")
+        groups.add_column("process")
         groups.add_column("lag", justify="right")
         groups.add_column("topics")
+        owners = {name: process.name for process in PROCESSES.values() for name in process.groups}
         for group in report.groups:
             behind = ", ".join(f"{topic} {lag}" for topic, lag in group["topics"].items() if lag)
             groups.add_row(
-                group["group"], Text(str(group["lag"]), "yellow" if group["lag"] else "green"), Text(behind, "dim")
+                group["group"],
+                Text(owners.get(group["group"], ""), "dim"),
+                Text(str(group["lag"]), "yellow" if group["lag"] else "green"),
+                Text(behind, "dim"),
             )
         shown.append(groups)
     if report.connectors:

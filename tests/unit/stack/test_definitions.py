@@ -51,3 +51,19 @@ def test_every_service_knows_its_own_port() -> None:
 def test_an_unknown_server_has_no_command(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a server"):
         command(Instance(name="shop", home=tmp_path, port_base=23000), "nothing")
+
+
+def test_consumer_groups_are_those_that_the_services_read_in() -> None:
+    from oltp.inventory import __main__ as inventory
+    from oltp.notifications import __main__ as notifications
+    from oltp.orders import projector
+    from oltp.payments import __main__ as payments
+    from oltp.shipping import __main__ as shipping
+    from sagas import worker as saga
+
+    assert set(PROCESSES["saga"].groups) == {saga.GROUP}
+    assert set(PROCESSES["inventory"].groups) == {inventory.COMMAND_GROUP, inventory.EVENT_GROUP}
+    assert set(PROCESSES["payments"].groups) == {payments.GROUP}
+    assert set(PROCESSES["shipping"].groups) == {shipping.GROUP}
+    assert set(PROCESSES["notifications"].groups) == {notifications.GROUP}
+    assert set(PROCESSES["projector"].groups) == {projector.GROUP, projector.PARCELS_GROUP}
