@@ -153,6 +153,7 @@ class AddressFields(_Write):
     phone: Phone = Field(default="", description="For the carrier: E.164, or empty.", examples=["+442071234567"])
     latitude: float | None = Field(
         default=None,
+        strict=True,
         ge=-90,
         le=90,
         allow_inf_nan=False,
@@ -161,6 +162,7 @@ class AddressFields(_Write):
     )
     longitude: float | None = Field(
         default=None,
+        strict=True,
         ge=-180,
         le=180,
         allow_inf_nan=False,
