@@ -1,5 +1,6 @@
 """What the broker holds: how far the consumers are, and every order that was accepted."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -75,12 +76,14 @@ class AcceptedOrders:
 
 
 class Broker:
-    """Reads the broker without joining any group."""
+    """Reads the broker without joining any group. Connects when needed, and anew after a failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._bootstrap = settings.kafka_bootstrap
         self._client_id = f"{settings.instance}.audit"
         self._accepted = AcceptedOrders()
+        self._admin: AIOKafkaAdminClient | None = None
+        self._consumer: AIOKafkaConsumer | None = None
 
     async def progress(self) -> Progress:
         """Where every consumer group is.
@@ -88,23 +91,20 @@ class Broker:
         Raises:
             KafkaError, OSError: if the broker is away.
         """
-        async with self._admin() as admin:
-            committed = {group: await admin.list_consumer_group_offsets(group) for group in GROUPS}
-        dead = TopicPartition(topics.DEAD_LETTERS, 0)
-        partitions = {partition for offsets in committed.values() for partition in offsets}
-        consumer = await self._consumer()
-        try:
+        async with self._connected() as (admin, consumer):
+            offsets = await asyncio.gather(*(admin.list_consumer_group_offsets(group) for group in GROUPS))
+            committed = dict(zip(GROUPS, offsets, strict=True))
+            dead = TopicPartition(topics.DEAD_LETTERS, 0)
+            partitions = {partition for group in committed.values() for partition in group}
             ends = await consumer.end_offsets([*partitions, dead])
             begins = await consumer.beginning_offsets([dead])
-        finally:
-            await consumer.stop()
         lag: Counter[str] = Counter()
-        for group, offsets in committed.items():
-            for partition, meta in offsets.items():
+        for group, entries in committed.items():
+            for partition, meta in entries.items():
                 lag[group] += max(0, ends[partition] - max(0, meta.offset))
         saga = {
             partition.partition: max(0, meta.offset)
-            for partition, meta in committed.get(SAGA_GROUP, {}).items()
+            for partition, meta in committed[SAGA_GROUP].items()
             if partition.topic == topics.ORDER_EVENTS
         }
         return Progress(dict(lag), saga, ends[dead] - begins[dead])
@@ -115,57 +115,58 @@ class Broker:
         Raises:
             KafkaError, OSError, TimeoutError: if the broker is away or too slow.
         """
-        numbers = await self._partitions(topics.ORDER_EVENTS)
-        consumer = await self._consumer()
-        try:
+        accepted = self._accepted
+        async with self._connected() as (admin, consumer):
+            [described] = await admin.describe_topics([topics.ORDER_EVENTS])
+            numbers = sorted(entry["partition"] for entry in described["partitions"])
             partitions = [TopicPartition(topics.ORDER_EVENTS, number) for number in numbers]
             ends = await consumer.end_offsets(partitions)
             begins = await consumer.beginning_offsets(partitions)
-            accepted = self._accepted
-            open_ = {p for p in partitions if accepted.read_to.get(p.partition, begins[p]) < ends[p]}
-            consumer.assign(partitions)
-            for partition in partitions:
-                consumer.seek(partition, accepted.read_to.get(partition.partition, begins[partition]))
-            consumer.pause(*(set(partitions) - open_))
+            read_to = {p: accepted.read_to.get(p.partition, begins[p]) for p in partitions}
+            unread = [partition for partition in partitions if read_to[partition] < ends[partition]]
+            consumer.assign(unread)
+            for partition in unread:
+                consumer.seek(partition, read_to[partition])
             deadline = time.monotonic() + seconds
-            while open_:
+            while unread:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"the order log was not read within {seconds:.0f} s")
                 for partition, records in (await consumer.getmany(timeout_ms=500, max_records=20_000)).items():
                     for record in records:
                         accepted.take(partition.partition, record.offset, record.value)
-                for partition in list(open_):
+                for partition in unread:
                     accepted.read_to[partition.partition] = await consumer.position(partition)
-                    if accepted.read_to[partition.partition] >= ends[partition]:
-                        open_.discard(partition)
-                        consumer.pause(partition)
-            return accepted
-        finally:
+                unread = [partition for partition in unread if accepted.read_to[partition.partition] < ends[partition]]
+            consumer.unsubscribe()
+        return accepted
+
+    async def close(self) -> None:
+        """Disconnects."""
+        admin, self._admin = self._admin, None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
             await consumer.stop()
+        if admin is not None:
+            await admin.close()
 
     @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        client = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id=self._client_id)
+    async def _connected(self) -> AsyncIterator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:
         try:
-            await client.start()
-            yield client
-        finally:
-            await client.close()
-
-    async def _partitions(self, topic: str) -> list[int]:
-        async with self._admin() as admin:
-            described = await admin.describe_topics([topic])
-        return sorted(entry["partition"] for entry in described[0]["partitions"])
-
-    async def _consumer(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            client_id=self._client_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            fetch_max_bytes=64 * 1024 * 1024,
-        )
-        await consumer.start()
-        return consumer
+            if self._admin is None:
+                self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id=self._client_id)
+                await self._admin.start()
+            if self._consumer is None:
+                self._consumer = AIOKafkaConsumer(
+                    bootstrap_servers=self._bootstrap,
+                    client_id=self._client_id,
+                    enable_auto_commit=False,
+                    auto_offset_reset="earliest",
+                    fetch_max_wait_ms=100,
+                    max_partition_fetch_bytes=8 * 1024 * 1024,
+                    fetch_max_bytes=64 * 1024 * 1024,
+                )
+                await self._consumer.start()
+            yield self._admin, self._consumer
+        except BaseException:
+            await self.close()
+            raise

@@ -94,7 +94,11 @@ class _Auditor:
 
 
 async def run(
-    settings: AuditSettings | None = None, *, wait: float = WAIT, note: Callable[[str], None] | None = None
+    settings: AuditSettings | None = None,
+    *,
+    wait: float = WAIT,
+    rest: bool = True,
+    note: Callable[[str], None] | None = None,
 ) -> Report:
     """Audits the running shop.
 
@@ -102,6 +106,8 @@ async def run(
         settings: where its stores are; by default from the environment.
         wait: seconds to wait for the shop to be quiet. What needs quiet is judged anyway once it has stood for
             :data:`STANDING` seconds, and not judged if it keeps changing.
+        rest: whether to wait for quiet even if nothing differs. Without it an audit that finds the stores of a busy
+            shop equal is content.
         note: told what is being waited for.
 
     Raises:
@@ -117,14 +123,16 @@ async def run(
         )
         stack.push_async_callback(mongo.close)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
-        auditor = _Auditor(settings, redis_client, mongo, http, Broker(settings))
+        broker = Broker(settings)
+        stack.push_async_callback(broker.close)
+        auditor = _Auditor(settings, redis_client, mongo, http, broker)
         began = time.monotonic()
         while True:
             now = time.monotonic()
             findings, unrest = await auditor.look()
             seen = auditor.remember(findings, now)
             broken = any(f.count and not f.warning for f in findings)
-            if unrest.quiet and not broken:
+            if not broken and (unrest.quiet or not rest):
                 break
             standing = time.monotonic() - max(seen.values(), default=now)
             if broken and unrest.quiet and standing >= min(STANDING, wait):

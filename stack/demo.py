@@ -196,7 +196,7 @@ async def run(
     result.seconds = time.perf_counter() - began
     display.stage("books", 1)
     try:
-        result.report = await audit()
+        result.report = await audit(rest=False)
     except (OSError, asyncpg.PostgresError) as error:
         raise StackError(f"the books can't be read: {error}") from error
     display.at("books", 1)

@@ -8,7 +8,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from audit import gate, history
+from audit import gate, history, log
 from audit.log import Broker
 from audit.report import Verdict
 from audit.run import run
@@ -20,6 +20,14 @@ from contracts.orders import Address, OrderLine, PaymentMethod, PaymentMethodTyp
 from kit.clock import SystemClock
 from kit.ids import new_id
 from kit.resources import Resources
+
+
+@pytest.fixture(autouse=True)
+def no_other_saga(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests' consumers did with the broker is none of the small shop's business."""
+    group = f"audit-{new_id()}"
+    monkeypatch.setattr(log, "SAGA_GROUP", group)
+    monkeypatch.setattr(log, "GROUPS", (group,))
 
 
 @pytest.fixture
@@ -145,6 +153,7 @@ async def test_every_accepted_order_is_read_from_the_log_once(
     assert await broker.accepted_orders() is accepted
     progress = await broker.progress()
     assert progress.dead_letters >= 0
+    await broker.close()
 
 
 def _created() -> OrderCreated:
