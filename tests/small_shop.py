@@ -83,8 +83,8 @@ async def seeded(seed_settings: SeedSettings) -> demo.Seeded:
 
 @pytest.fixture(scope="package")
 def audit_settings(scratch: dict[str, SecretStr], seeded: demo.Seeded) -> AuditSettings:
-    """Where the small shop's books are."""
-    return AuditSettings(**scratch)
+    """Where the small shop's books are. It has no payment providers."""
+    return AuditSettings(**scratch, stripe_api_base="http://127.0.0.1:1")
 
 
 @pytest.fixture
