@@ -124,6 +124,8 @@ class Broker:
             begins = await consumer.beginning_offsets(partitions)
             read_to = {p: accepted.read_to.get(p.partition, begins[p]) for p in partitions}
             unread = [partition for partition in partitions if read_to[partition] < ends[partition]]
+            if not unread:
+                return accepted
             consumer.assign(unread)
             for partition in unread:
                 consumer.seek(partition, read_to[partition])
@@ -137,7 +139,8 @@ class Broker:
                 for partition in unread:
                     accepted.read_to[partition.partition] = await consumer.position(partition)
                 unread = [partition for partition in unread if accepted.read_to[partition.partition] < ends[partition]]
-            consumer.unsubscribe()
+            # nothing is fetched ahead of the next look, which begins anew
+            consumer.pause(*consumer.assignment())
         return accepted
 
     async def close(self) -> None:
