@@ -66,20 +66,21 @@ async def between(
 
 async def deliver(bootstrap: str, messages: Sequence[Stored], chance: random.Random) -> None:
     """Stores messages in the order given, each in whatever partition comes up."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5, max_batch_size=262_144)
     await producer.start()
     try:
-        pending = [
-            await producer.send(
-                message.topic,
-                message.value,
-                key=message.key,
-                partition=chance.randrange(TOPICS[message.topic]),
-                headers=_AGAIN,
-            )
-            for message in messages
-        ]
-        await asyncio.gather(*pending)
+        for first in range(0, len(messages), 1_000):
+            pending = [
+                await producer.send(
+                    message.topic,
+                    message.value,
+                    key=message.key,
+                    partition=chance.randrange(TOPICS[message.topic]),
+                    headers=_AGAIN,
+                )
+                for message in messages[first : first + 1_000]
+            ]
+            await asyncio.gather(*pending)
     finally:
         await producer.stop()
 
