@@ -21,6 +21,7 @@ from oltp.gateway.errors import (
     OutOfStock,
     ProductsUnavailable,
 )
+from oltp.gateway.queries import refuse_unknown_query
 from oltp.gateway.schemas import AcceptedCheckout, CheckoutRequest
 from oltp.gateway.service import Checkout
 
@@ -90,7 +91,7 @@ class _ShortPath(APIRoute):
         return handle
 
 
-router = APIRouter(tags=["checkout"], route_class=_ShortPath)
+router = APIRouter(tags=["checkout"], route_class=_ShortPath, dependencies=[Depends(refuse_unknown_query)])
 other_methods_router = APIRouter()
 
 
