@@ -1,9 +1,8 @@
 """Whole orders through the public API, from the shelf to the doorstep or back."""
 
 import asyncio
-import uuid
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import pytest
@@ -11,9 +10,6 @@ import pytest
 from contracts.orders import OrderStatus
 from stack.definitions import PROCESSES
 from tests.shop import CARD, DECLINED, PAYPAL, WALLET, Account, Shop, eventually
-
-CUSTOMERS: Final = 200
-TRIES: Final = 20
 
 
 async def _stock(shop: Shop, product_id: str) -> int:
@@ -192,27 +188,3 @@ async def test_somebody_elses_order_is_not_found(shop: Shop, customer: Account) 
     await customer.wait_for(order_id, *set(OrderStatus))
     assert (await stranger.get(f"/api/orders/{order_id}")).status_code == 404
     assert (await stranger.put(f"/api/orders/{order_id}/cancel")).status_code == 404
-
-
-@pytest.mark.timeout(180)
-async def test_the_same_key_twenty_times_at_once_is_one_order_and_one_charge(shop: Shop, admin: Account) -> None:
-    products = await shop.products(20, at_least=100)
-    customers = [shop.issue() for _ in range(CUSTOMERS)]
-    slots = asyncio.Semaphore(8)
-
-    async def hammer(number: int, customer: Account) -> set[tuple[int, bytes]]:
-        key = str(uuid.uuid4())
-        async with slots:
-            await customer.fill_cart({products[number % len(products)]: 1})
-            answers = await asyncio.gather(*(customer.checkout(key) for _ in range(TRIES)))
-        return {(answer.status_code, answer.content) for answer in answers}
-
-    distinct = await asyncio.gather(*(hammer(n, customer) for n, customer in enumerate(customers)))
-    assert {len(answers) for answers in distinct} == {1}, [answers for answers in distinct if len(answers) > 1][:3]
-    assert {status for answers in distinct for status, _ in answers} == {202}
-
-    for customer in customers:
-        [entry] = (await customer.get("/api/orders/my-orders")).json()["items"]
-        await customer.wait_for(entry["order_id"], within=60)
-        payment = (await admin.get(f"/api/admin/payments/{entry['order_id']}")).json()
-        assert payment["status"] == "succeeded", payment
