@@ -1,6 +1,5 @@
 """Alembic without an ini file: one history a schema, run by one call."""
 
-import asyncio
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -64,8 +63,3 @@ async def upgrade_all(url: str, *, schemas: tuple[str, ...] = tuple(HISTORIES)) 
                 await connection.run_sync(_upgrade, schema, "heads")
     finally:
         await engine.dispose()
-
-
-def upgrade_all_blocking(url: str) -> None:
-    """:func:`upgrade_all` for callers without an event loop."""
-    asyncio.run(upgrade_all(url))
