@@ -54,7 +54,7 @@ class Report:
         return {**asdict(self), "healthy": self.healthy}
 
 
-def _memory(pid: int) -> int:
+def memory_mb(pid: int) -> int:
     """The proportional set of a process and its children, in MB: shared pages count once."""
     total = 0
     with contextlib.suppress(psutil.Error):
@@ -83,7 +83,7 @@ async def _process(instance: Instance, name: str, state: ProcessState | None) ->
         problem=problem,
         pid=state.pid if state else 0,
         ports={role: instance.port(offset) for role, offset in process.ports.items()},
-        memory_mb=await asyncio.to_thread(_memory, state.pid) if state and alive else 0,
+        memory_mb=await asyncio.to_thread(memory_mb, state.pid) if state and alive else 0,
         uptime_seconds=int(state.uptime) if state else 0,
         restarts=state.restarts if state else 0,
         last_exit=state.last_exit if state else "",

@@ -1,38 +1,176 @@
 """`surge bench`: measurements of the running shop."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import orjson
 import typer
+from rich.table import Table
 
-from stack.bench.latency import draw, measure
+from stack.bench.figures import Figures, described, render
+from stack.bench.latency import draw as draw_latency
+from stack.bench.latency import measure
+from stack.bench.run import Bench, Load, opened
 from stack.display import console
 
 app: Final = typer.Typer(
     help="Measure the running shop.", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
 )
 
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")]
+Png = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw rate, lag and latency over time there.")]
+Rate = Annotated[float, typer.Option(min=1, max=20_000, help="Checkouts a second.")]
+Duration = Annotated[float, typer.Option(min=1, max=3600, help="Seconds of load.")]
+Audit = Annotated[bool, typer.Option("--audit/--no-audit", help="Prove the books at the end.")]
+
 
 @app.callback()
 def bench() -> None:
-    """Measure the running shop."""
+    """Measure the running shop. Each scenario prints its figures and exits with 1 if one of its goals is missed."""
+
+
+@app.command()
+def sustained(
+    rate: Rate = 100, duration: Duration = 60, json: Json = None, png: Png = None, audit: Audit = True
+) -> None:
+    """A normal day's rate: 100 orders a second."""
+    _steady("sustained", rate, duration, json, png, audit)
+
+
+@app.command()
+def peak(rate: Rate = 500, duration: Duration = 60, json: Json = None, png: Png = None, audit: Audit = True) -> None:
+    """The evening rush: 500 orders a second."""
+    _steady("peak", rate, duration, json, png, audit)
+
+
+@app.command("payment-storm")
+def payment_storm(
+    rate: Rate = 100,
+    duration: Duration = 60,
+    declines: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the payments that are declined.")] = 0.30,
+    json: Json = None,
+    png: Png = None,
+    audit: Audit = True,
+) -> None:
+    """Three of ten payments are declined: every one has to be rolled back."""
+    _steady("payment-storm", rate, duration, json, png, audit, declines=declines)
+
+
+@app.command("max")
+def maximum(
+    rate: Annotated[
+        float | None, typer.Option(min=1, max=20_000, help="Hold this rate instead of looking for the knee.")
+    ] = None,
+    duration: Duration = 180,
+    json: Json = None,
+    png: Png = None,
+    audit: Audit = True,
+) -> None:
+    """The most that the shop can do: finds the knee by steps of 12 s, then holds the best rate."""
+    from stack.bench import scenarios
+
+    async def run(bench: Bench) -> tuple[Figures, Load]:
+        figures, load, steps = await scenarios.maximum(bench, rate, duration, audited=audit)
+        for step in steps:
+            console.print(str(step))
+        return figures, load
+
+    _measured(run, json, png)
 
 
 @app.command()
 def latency(
     orders: Annotated[int, typer.Option(min=10, max=2_000, help="Orders that are measured.")] = 100,
     warm_up: Annotated[int, typer.Option(min=0, max=500, help="Orders before those.")] = 20,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
+    json: Json = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the distributions there.")] = None,
 ) -> None:
-    """One order at a time: its placement, and from there to CONFIRMED. Exits with 1 if a goal is missed."""
+    """One order at a time: its placement, and from there to CONFIRMED."""
     with console.status("measuring") as status:
         measured = asyncio.run(measure(orders, warm_up, lambda what: status.update(f"measuring: {what}")))
     console.print(measured.render())
     if json is not None:
         json.write_bytes(orjson.dumps(measured.document(), option=orjson.OPT_INDENT_2) + b"\n")
     if png is not None:
-        draw(measured, str(png))
+        draw_latency(measured, str(png))
     raise typer.Exit(0 if measured.kept else 1)
+
+
+@app.command()
+def fields() -> None:
+    """List the fields of the JSON with their meaning."""
+    table = Table(box=None, pad_edge=False, header_style="bold dim")
+    table.add_column("field", no_wrap=True)
+    table.add_column("meaning")
+    for name, meaning in described():
+        table.add_row(name, meaning)
+    console.print(table)
+
+
+def _steady(
+    scenario: str,
+    rate: float,
+    duration: float,
+    json: Path | None,
+    png: Path | None,
+    audit: bool,
+    *,
+    declines: float = 0.0,
+) -> None:
+    from stack.bench import scenarios
+
+    async def run(bench: Bench) -> tuple[Figures, Load]:
+        return await scenarios.steady_rate(bench, scenario, rate, duration, declines=declines, audited=audit)
+
+    _measured(run, json, png)
+
+
+def _measured(
+    scenario: Callable[[Bench], Awaitable[tuple[Figures, Load]]], json: Path | None, png: Path | None
+) -> None:
+    figures = asyncio.run(_run(scenario, png))
+    console.print(render(figures))
+    if json is not None:
+        json.write_bytes(orjson.dumps(figures.document(), option=orjson.OPT_INDENT_2) + b"\n")
+    raise typer.Exit(0 if figures.passed else 1)
+
+
+async def _run(scenario: Callable[[Bench], Awaitable[tuple[Figures, Load]]], png: Path | None) -> Figures:
+    with Notes() as note:
+        async with opened(note) as bench:
+            figures, load = await scenario(bench)
+            if png is not None:
+                from stack.bench.picture import draw
+
+                await asyncio.to_thread(draw, figures, load, await bench.fates(load), png)
+    return figures
+
+
+class Notes:
+    """What is going on: one line that changes on a terminal, a line for each stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._status = console.status("measuring")
+        self._stage = ""
+
+    def __enter__(self) -> Callable[[str], None]:
+        if console.is_terminal:
+            self._status.start()
+        return self._note
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def _note(self, what: str) -> None:
+        if console.is_terminal:
+            self._status.update(what)
+            return
+        stage = "".join(" " if c.isdigit() or c in ",.+" else c for c in what.split(":")[0]).strip()
+        if stage != self._stage:
+            self._stage = stage
+            console.print(f"· {what}")
+
+
+__all__: Sequence[str] = ("app",)
