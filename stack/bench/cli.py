@@ -1,9 +1,9 @@
 """`surge bench`: measurements of the running shop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -80,6 +80,72 @@ def maximum(
     _measured(run, json, png)
 
 
+@app.command("db-failover")
+def db_failover(
+    rate: Rate = 100,
+    outage: Annotated[float, typer.Option(min=1, max=600, help="Seconds without Postgres.")] = 30,
+    json: Json = None,
+    png: Png = None,
+    audit: Audit = True,
+) -> None:
+    """Postgres is stopped for a while under load, later killed: checkouts go on, and nothing is lost."""
+    from stack.bench.failover import failover
+
+    async def run(bench: Bench) -> tuple[Figures, Load]:
+        return await failover(bench, rate, outage, audited=audit)
+
+    _measured(run, json, png)
+
+
+@app.command()
+def tracking(
+    rate: Rate = 100,
+    duration: Duration = 60,
+    sockets: Annotated[int, typer.Option(min=1, max=15_000, help="Customers who watch.")] = 5_000,
+    json: Json = None,
+    png: Png = None,
+    audit: Audit = True,
+) -> None:
+    """Thousands of customers watch their orders: from a transition to its customer's WebSocket."""
+    from stack.bench.tracking import tracking as track
+
+    async def run(bench: Bench) -> tuple[Figures, Load]:
+        return await track(bench, rate, duration, sockets, audited=audit)
+
+    _measured(run, json, png)
+
+
+@app.command("limits")
+def machine_limits(json: Json = None) -> None:
+    """What the machine can do at each thing that an order needs, one at a time."""
+    from stack.bench.limits import limits
+
+    async def run() -> None:
+        with Notes() as note:
+            async with opened(note) as bench:
+                found = await limits(bench)
+        console.print(found.render())
+        _write(json, found.document())
+
+    asyncio.run(run())
+
+
+@app.command()
+def postgres(
+    duration: Annotated[float, typer.Option(min=1, max=3600, help="Seconds for each of two modes.")] = 20,
+    json: Json = None,
+) -> None:
+    """Postgres' own benchmark, pgbench, on this machine."""
+    from stack import instance as instances
+    from stack.bench.pgbench import pgbench
+    from stack.database import Server
+
+    with Notes() as note:
+        found = asyncio.run(pgbench(Server.of(instances.current()), duration, note))
+    console.print(found.render())
+    _write(json, found.document())
+
+
 @app.command()
 def latency(
     orders: Annotated[int, typer.Option(min=10, max=2_000, help="Orders that are measured.")] = 100,
@@ -91,8 +157,7 @@ def latency(
     with console.status("measuring") as status:
         measured = asyncio.run(measure(orders, warm_up, lambda what: status.update(f"measuring: {what}")))
     console.print(measured.render())
-    if json is not None:
-        json.write_bytes(orjson.dumps(measured.document(), option=orjson.OPT_INDENT_2) + b"\n")
+    _write(json, measured.document())
     if png is not None:
         draw_latency(measured, str(png))
     raise typer.Exit(0 if measured.kept else 1)
@@ -107,6 +172,11 @@ def fields() -> None:
     for name, meaning in described():
         table.add_row(name, meaning)
     console.print(table)
+
+
+def _write(file: Path | None, document: dict[str, Any]) -> None:
+    if file is not None:
+        file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _steady(
@@ -132,8 +202,7 @@ def _measured(
 ) -> None:
     figures = asyncio.run(_run(scenario, png))
     console.print(render(figures))
-    if json is not None:
-        json.write_bytes(orjson.dumps(figures.document(), option=orjson.OPT_INDENT_2) + b"\n")
+    _write(json, figures.document())
     raise typer.Exit(0 if figures.passed else 1)
 
 
@@ -171,6 +240,3 @@ class Notes:
         if stage != self._stage:
             self._stage = stage
             console.print(f"· {what}")
-
-
-__all__: Sequence[str] = ("app",)

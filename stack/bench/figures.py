@@ -165,6 +165,36 @@ class Figures:
         default=None, metadata=meaning("By how much Redis grew for one accepted order, in bytes.")
     )
 
+    outage_seconds: dict[str, float] = field(
+        default_factory=dict, metadata=meaning("How long Postgres did not answer, by outage (stop, kill).")
+    )
+    outage_offered: dict[str, int] = field(
+        default_factory=dict, metadata=meaning("Checkouts that were due meanwhile, by outage.")
+    )
+    outage_accepted: dict[str, int] = field(default_factory=dict, metadata=meaning("Those of them answered with 202."))
+    outage_recovery_seconds: dict[str, float] = field(
+        default_factory=dict,
+        metadata=meaning(
+            "From the return of Postgres until every order accepted meanwhile was in PROCESSING or cancelled, "
+            "but for those that a carrier refused at first; by outage."
+        ),
+    )
+
+    sockets: int | None = field(default=None, metadata=meaning("WebSockets that customers had open."))
+    sockets_lost: int | None = field(default=None, metadata=meaning("Those that were closed before the end."))
+    socket_messages: int | None = field(default=None, metadata=meaning("Transitions that reached them."))
+    socket_missed: int | None = field(
+        default=None, metadata=meaning("Orders of watching customers whose PROCESSING never reached them.")
+    )
+    socket_p50_ms: float | None = field(
+        default=None, metadata=meaning("From a transition's recorded time to the customer's socket: median.")
+    )
+    socket_p99_ms: float | None = field(default=None, metadata=meaning("The same, 99th percentile."))
+    socket_max_ms: float | None = field(default=None, metadata=meaning("The same, the slowest."))
+    socket_client_cpu_share: float | None = field(
+        default=None, metadata=meaning("Part of one core that the watching customers used.")
+    )
+
     audit: str | None = field(default=None, metadata=meaning("The audit's verdict once the shop was quiet."))
     audit_clean: bool | None = field(default=None, metadata=meaning("Whether the audit found nothing broken."))
 
@@ -239,6 +269,10 @@ _ROWS: Final[Sequence[tuple[str, Sequence[tuple[str, str]]]]] = (
     ),
     ("to CONFIRMED", (("confirmed_p50_ms", "p50"), ("confirmed_p99_ms", "p99 ms"))),
     ("to PROCESSING", (("processing_p50_ms", "p50"), ("processing_p99_ms", "p99 ms"))),
+    (
+        "to the socket",
+        (("socket_p50_ms", "p50"), ("socket_p99_ms", "p99"), ("socket_max_ms", "max ms"), ("sockets", "sockets")),
+    ),
     ("drained after", (("drained_seconds", "s"), ("waiting_for_carrier", "wait for a carrier"))),
     (
         "Postgres",
@@ -278,6 +312,19 @@ def render(figures: Figures) -> RenderableType:
             table.add_row(title, Text("  ").join(shown))
     for problem, count in figures.refused.items():
         table.add_row("refused", Text.assemble((f"{count:,}", "bold yellow"), (f" {problem}", "dim")))
+    for outage, seconds in figures.outage_seconds.items():
+        recovery = figures.outage_recovery_seconds.get(outage)
+        table.add_row(
+            f"Postgres {_OUTAGES[outage]}",
+            Text.assemble(
+                (f"{seconds:.1f}", "bold"),
+                (" s away  ", "dim"),
+                (f"{figures.outage_accepted.get(outage, 0):,}", "bold"),
+                (f" of {figures.outage_offered.get(outage, 0):,} accepted meanwhile  ", "dim"),
+                ("never" if recovery is None else f"{recovery:.1f}", "bold"),
+                (" s from its return until they were completed", "dim"),
+            ),
+        )
     return Group(
         Text(f"{figures.scenario}: {figures.duration_seconds or 0:.0f} s", style="bold"),
         table,
@@ -286,6 +333,9 @@ def render(figures: Figures) -> RenderableType:
         Text(),
         _verdict(figures),
     )
+
+
+_OUTAGES: Final = {"stop": "stopped", "kill": "killed"}
 
 
 def _processes(figures: Figures) -> RenderableType:

@@ -104,7 +104,7 @@ class Preparation:
         self._bodies: dict[str, list[str]] = {}
         self._signing = settings.model_copy(update={"access_token_seconds": TOKEN_SECONDS})
 
-    async def checkouts(self, count: int, payments: Payments) -> Targets:
+    async def checkouts(self, count: int, payments: Payments | None = None) -> Targets:
         """Everything that so many checkouts need, and the file that asks for them.
 
         Raises:
@@ -117,7 +117,7 @@ class Preparation:
             {product: -(-int(count * UNITS_AN_ORDER * 10) // (7 * len(products))) for product in products}
         )
         await self._fill_carts(customers, products)
-        return await self._write(customers, payments)
+        return await self._write(customers, payments or Payments())
 
     async def _check_room(self, count: int) -> None:
         memory: dict[str, Any] = await self._resources.redis.info("memory")

@@ -33,14 +33,19 @@ from stack.supervision import Supervisor
 RAMP_SECONDS: Final = 10.0
 """After this the load counts as steady."""
 
+SPARE_TARGETS: Final = 20
+"""Checkouts that are prepared beyond what the rate asks for, since the generator may send one more."""
+
 DRAIN_SECONDS: Final = 180.0
 AUDIT_SECONDS: Final = 60.0
 
 _FATES: Final = """
-    SELECT substr(o.idempotency_key, $2)::int AS number, o.status, extract(epoch FROM o.created_at)::float8 AS created,
+    SELECT o.id::text AS order_id, substr(o.idempotency_key, $2)::int AS number, o.status,
+           extract(epoch FROM o.created_at)::float8 AS created,
            extract(epoch FROM min(t.occurred_at) FILTER (WHERE t.status = 'confirmed'))::float8 AS confirmed,
            extract(epoch FROM min(t.occurred_at) FILTER (WHERE t.status = 'processing'))::float8 AS processing,
-           extract(epoch FROM min(t.occurred_at) FILTER (WHERE t.status = 'cancelled'))::float8 AS cancelled
+           extract(epoch FROM min(t.occurred_at) FILTER (WHERE t.status = 'cancelled'))::float8 AS cancelled,
+           bool_or(t.message_type = 'shipment.failed') AS refused_by_carrier
     FROM orders.orders o JOIN orders.order_transitions t ON t.order_id = o.id
     WHERE o.id >= $1 AND o.idempotency_key LIKE $3
     GROUP BY o.id
@@ -54,14 +59,19 @@ _BOOKS: Final = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid =
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What the books say of an order. Moments are Unix seconds; None: it did not happen."""
+    """What the books say of an order. Moments are Unix seconds; None: it did not happen.
 
+    ``refused_by_carrier``: its booking was refused at least once, and is tried again after a while.
+    """
+
+    order_id: str
     number: int
     status: str
     created: float
     confirmed: float | None
     processing: float | None
     cancelled: float | None
+    refused_by_carrier: bool
 
     @property
     def over(self) -> float | None:
@@ -115,7 +125,7 @@ class Bench:
         self.note = note
         self.sampler = Sampler(instance, settings.kafka_bootstrap)
         self.preparation = Preparation(settings, resources, instance.run / "bench", note)
-        self._program = program
+        self.program = program
 
     async def load(
         self,
@@ -130,8 +140,18 @@ class Bench:
         Raises:
             StackError: if the shop can't be used, or the generator fails.
         """
-        spare = 20
-        targets = await self.preparation.checkouts(int(rate * seconds) + spare, payments or Payments())
+        targets = await self.preparation.checkouts(int(rate * seconds) + SPARE_TARGETS, payments)
+        return await self.send(targets, rate, seconds, meanwhile=meanwhile)
+
+    async def send(
+        self,
+        targets: Targets,
+        rate: float,
+        seconds: float,
+        *,
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
+    ) -> Load:
+        """Sends prepared checkouts; see :meth:`load`."""
         await self.rest()
         before = await self.counters()
         first = len(self.sampler.samples)
@@ -144,7 +164,7 @@ class Bench:
         async with self.sampler.running():
             own = sum(os.times()[:2])
             showing = asyncio.create_task(self._show(rate, seconds))
-            attacking = vegeta.attack(self._program, targets.file, rate=rate, seconds=seconds, began=now)
+            attacking = vegeta.attack(self.program, targets.file, rate=rate, seconds=seconds, began=now)
             try:
                 attack, _ = await asyncio.gather(attacking, meanwhile() if meanwhile is not None else asyncio.sleep(0))
             finally:
@@ -286,12 +306,13 @@ def account(figures: Figures, load: Load, after: Counters) -> None:
     figures.observer_cpu_share = load.observer_cpu_seconds / load.seconds
     figures.memory_mb = load.memory_mb
     before = load.before
-    figures.postgres_commits = after.commits - before.commits
-    figures.postgres_wal_mb = (after.wal_bytes - before.wal_bytes) / 2**20
-    figures.postgres_wal_bytes_per_order = (after.wal_bytes - before.wal_bytes) / orders
-    figures.postgres_rows_inserted = after.rows_inserted - before.rows_inserted
-    figures.postgres_rows_updated = after.rows_updated - before.rows_updated
-    figures.postgres_blocks_read = after.blocks_read - before.blocks_read
+    if after.wal_bytes >= before.wal_bytes:  # a Postgres that crashed counts from nothing
+        figures.postgres_commits = after.commits - before.commits
+        figures.postgres_wal_mb = (after.wal_bytes - before.wal_bytes) / 2**20
+        figures.postgres_wal_bytes_per_order = (after.wal_bytes - before.wal_bytes) / orders
+        figures.postgres_rows_inserted = after.rows_inserted - before.rows_inserted
+        figures.postgres_rows_updated = after.rows_updated - before.rows_updated
+        figures.postgres_blocks_read = after.blocks_read - before.blocks_read
     figures.broker_messages = last.messages - first.messages
     figures.broker_messages_per_second = figures.broker_messages / max(1e-9, last.at - first.at)
     figures.broker_mb = (after.broker_bytes - before.broker_bytes) / 2**20

@@ -24,6 +24,8 @@ GROUPS: Final = tuple(group for process in PROCESSES.values() for group in proce
 
 _PERIOD: Final = 1.0
 _PATIENCE: Final = 5.0
+_ROOTS_EVERY: Final = 5
+"""Samples after which the supervisor is asked for the processes' pids again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class Sampler:
         return sample
 
     def _cpu(self) -> dict[str, float]:
-        if not self._roots or not all(psutil.pid_exists(pid) for pid in self._roots.values()):
+        if len(self.samples) % _ROOTS_EVERY == 0 or not all(psutil.pid_exists(pid) for pid in self._roots.values()):
             self._roots = self.pids()
         return self._meter.read(self._roots, tree_totals(list(self._roots.values())))
 

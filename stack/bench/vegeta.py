@@ -119,12 +119,30 @@ async def attack(program: Path, targets: Path, *, rate: float, seconds: float, b
     Raises:
         StackError: if the generator fails.
     """
+    options = [
+        "-lazy", f"-rate={rate * 10:.0f}/10s", f"-workers={_WORKERS}", f"-max-workers={_MOST_WORKERS}",
+    ]  # fmt: skip
+    return await _attack(program, targets, options, seconds, rate, began)
+
+
+async def flood(program: Path, targets: Path, *, connections: int, seconds: float) -> Attack:
+    """Sends the targets of a file over and over, as fast as they are answered.
+
+    Raises:
+        StackError: if the generator fails.
+    """
+    options = ["-rate=0", f"-workers={connections}", f"-max-workers={connections}"]
+    return await _attack(program, targets, options, seconds, None, lambda: None)
+
+
+async def _attack(
+    program: Path, targets: Path, options: list[str], seconds: float, rate: float | None, began: Callable[[], None]
+) -> Attack:
     results = targets.with_suffix(".results")
     command = [
-        str(program), "-cpus=1", "attack", "-format=json", "-lazy", f"-targets={targets}", f"-output={results}",
-        f"-rate={rate * 10:.0f}/10s", f"-duration={seconds:.3f}s", f"-timeout={_TIMEOUT_SECONDS}s",
-        f"-workers={_WORKERS}", f"-max-workers={_MOST_WORKERS}", f"-max-body={_PROBLEM_BYTES}", "-redirects=-1",
-        "-http2=false",
+        str(program), "-cpus=1", "attack", "-format=json", f"-targets={targets}", f"-output={results}",
+        f"-duration={seconds:.3f}s", f"-timeout={_TIMEOUT_SECONDS}s", f"-max-body={_PROBLEM_BYTES}", "-redirects=-1",
+        "-http2=false", *options,
     ]  # fmt: skip
     before = _children_cpu()
     process = await asyncio.create_subprocess_exec(
@@ -137,15 +155,17 @@ async def attack(program: Path, targets: Path, *, rate: float, seconds: float, b
     began()
     try:
         complaint, _ = await process.communicate()
+        if process.returncode != 0:
+            raise StackError("vegeta failed", complaint.decode(errors="replace"))
+        spent = _children_cpu() - before
+        return Attack(await asyncio.to_thread(read, program, results, rate), spent)
     except BaseException:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
         raise
-    if process.returncode != 0:
-        raise StackError("vegeta failed", complaint.decode(errors="replace"))
-    spent = _children_cpu() - before
-    shots = await asyncio.to_thread(read, program, results, rate)
-    results.unlink()
-    return Attack(shots, spent)
+    finally:
+        results.unlink(missing_ok=True)
 
 
 def _children_cpu() -> float:
@@ -153,7 +173,7 @@ def _children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def read(program: Path, results: Path, rate: float) -> list[Shot]:
+def read(program: Path, results: Path, rate: float | None) -> list[Shot]:
     """What a results file tells, in the order in which the requests were due.
 
     Raises:
@@ -166,25 +186,25 @@ def read(program: Path, results: Path, rate: float) -> list[Shot]:
         assert encoding.stdout is not None
         for moment, code, latency, _, _, error, body, _, sequence, _, url, *_ in csv.reader(encoding.stdout):
             problem = "" if code.startswith("2") else _problem(error, b64decode(body))
-            number = int(url.rpartition("#")[2] or 0)
+            number = int(url.partition("#")[2] or 0)
             rows.append((int(sequence), int(moment) / 1e9, int(latency) / 1e9, int(code), problem, number))
     if encoding.returncode != 0:
         raise StackError("vegeta's results can't be read")
     return shots(rows, rate)
 
 
-def shots(rows: Sequence[tuple[int, float, float, int, str, int]], rate: float) -> list[Shot]:
+def shots(rows: Sequence[tuple[int, float, float, int, str, int]], rate: float | None) -> list[Shot]:
     """Requests (sequence, sent, seconds from there, code, problem, number) with the moments at which they were due.
 
-    The generator's ``n``-th request is due ``n / rate`` after its first one.
+    The generator's ``n``-th request is due ``n / rate`` after its first one; without a rate, when it was sent.
     """
     ranked = sorted(rows)
     if not ranked:
         return []
-    first = ranked[0][1] - ranked[0][0] / rate
+    first = ranked[0][1] - (ranked[0][0] / rate if rate else 0.0)
     found = []
     for sequence, sent, latency, code, problem, number in ranked:
-        due = min(first + sequence / rate, sent)
+        due = min(first + sequence / rate, sent) if rate else sent
         found.append(Shot(number, due, sent, latency + sent - due, code, problem))
     return found
 
