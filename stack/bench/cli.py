@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.table import Table
 
-from stack.bench.figures import Figures, described, render
+from stack.bench.figures import Figures, described, render, verdict
 from stack.bench.latency import draw as draw_latency
 from stack.bench.latency import measure
 from stack.bench.run import Bench, Load, opened
@@ -78,6 +78,35 @@ def maximum(
         return figures, load
 
     _measured(run, json, png)
+
+
+@app.command("flash-sale")
+def flash_sale(
+    rate: Rate = 2_000,
+    customers: Annotated[int, typer.Option(min=10, max=200_000, help="Customers who want a unit.")] = 10_000,
+    units: Annotated[int, typer.Option(min=1, max=10_000, help="Units in the sale.")] = 100,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="How many sales, one after the other.")] = 1,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there; of several sales, a list.")
+    ] = None,
+    png: Png = None,
+    audit: Audit = True,
+) -> None:
+    """Ten thousand customers for a hundred units, at 2,000 requests a second, other checkouts beside them."""
+    from stack.bench.sale import flash_sale as sell
+
+    async def run(bench: Bench) -> tuple[Figures, Load]:
+        return await sell(bench, rate, customers, units, audited=audit)
+
+    runs = [asyncio.run(_run(run, png if number == repeat - 1 else None)) for number in range(repeat)]
+    for number, figures in enumerate(runs, 1):
+        if number == repeat:
+            console.print(render(figures))
+        else:
+            console.print(f"{number}: {figures.units_sold} of {figures.units_offered} sold, {verdict(figures)}")
+    documents = [figures.document() for figures in runs]
+    _write(json, documents[0] if repeat == 1 else documents)
+    raise typer.Exit(0 if all(figures.passed for figures in runs) else 1)
 
 
 @app.command("db-failover")
@@ -174,7 +203,7 @@ def fields() -> None:
     console.print(table)
 
 
-def _write(file: Path | None, document: dict[str, Any]) -> None:
+def _write(file: Path | None, document: dict[str, Any] | list[dict[str, Any]]) -> None:
     if file is not None:
         file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 

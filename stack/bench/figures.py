@@ -165,6 +165,29 @@ class Figures:
         default=None, metadata=meaning("By how much Redis grew for one accepted order, in bytes.")
     )
 
+    units_offered: int | None = field(default=None, metadata=meaning("Units in the flash sale."))
+    units_sold: int | None = field(
+        default=None, metadata=meaning("Units of it in the books: of orders that were paid and not cancelled.")
+    )
+    served_twice: int | None = field(
+        default=None, metadata=meaning("Customers who got more of them than one may have.")
+    )
+    answers: dict[str, int] = field(
+        default_factory=dict, metadata=meaning("Answers to the rush, by kind: accepted, or a problem's type.")
+    )
+    answers_per_second: float | None = field(
+        default=None, metadata=meaning("Answers to the rush, by the time from its first request to its last answer.")
+    )
+    answer_p50_ms: float | None = field(
+        default=None, metadata=meaning("Any answer to the rush, from when its request was due: median.")
+    )
+    answer_p99_ms: float | None = field(default=None, metadata=meaning("The same, 99th percentile."))
+    answer_max_ms: float | None = field(default=None, metadata=meaning("The same, the slowest."))
+    others_idle_p99_ms: float | None = field(
+        default=None, metadata=meaning("Checkouts of other products before the rush: placement, 99th percentile.")
+    )
+    others_rush_p99_ms: float | None = field(default=None, metadata=meaning("The same during the rush."))
+
     outage_seconds: dict[str, float] = field(
         default_factory=dict, metadata=meaning("How long Postgres did not answer, by outage (stop, kill).")
     )
@@ -269,6 +292,17 @@ _ROWS: Final[Sequence[tuple[str, Sequence[tuple[str, str]]]]] = (
     ),
     ("to CONFIRMED", (("confirmed_p50_ms", "p50"), ("confirmed_p99_ms", "p99 ms"))),
     ("to PROCESSING", (("processing_p50_ms", "p50"), ("processing_p99_ms", "p99 ms"))),
+    ("units sold", (("units_sold", "sold"), ("units_offered", "offered"), ("served_twice", "served twice"))),
+    (
+        "answers",
+        (
+            ("answers_per_second", "a second"),
+            ("answer_p50_ms", "p50"),
+            ("answer_p99_ms", "p99"),
+            ("answer_max_ms", "max ms"),
+        ),
+    ),
+    ("other products", (("others_idle_p99_ms", "p99 before"), ("others_rush_p99_ms", "p99 ms meanwhile"))),
     (
         "to the socket",
         (("socket_p50_ms", "p50"), ("socket_p99_ms", "p99"), ("socket_max_ms", "max ms"), ("sockets", "sockets")),
@@ -310,6 +344,8 @@ def render(figures: Figures) -> RenderableType:
         ]
         if shown:
             table.add_row(title, Text("  ").join(shown))
+    for answer, count in figures.answers.items():
+        table.add_row("", Text.assemble((f"{count:,}", "bold"), (f" {answer}", "dim")))
     for problem, count in figures.refused.items():
         table.add_row("refused", Text.assemble((f"{count:,}", "bold yellow"), (f" {problem}", "dim")))
     for outage, seconds in figures.outage_seconds.items():
@@ -358,6 +394,14 @@ def _processes(figures: Figures) -> RenderableType:
     both = Table.grid(padding=(0, 4))
     both.add_row(processes, groups)
     return both
+
+
+def verdict(figures: Figures) -> str:
+    """Which goals a run missed, in a few words."""
+    missed = [goal for goal in figures.goals if not goal.kept]
+    if not missed:
+        return "every goal kept"
+    return "; ".join(f"missed: {goal.promise} ({goal.measured})" for goal in missed)
 
 
 def _verdict(figures: Figures) -> RenderableType:

@@ -116,8 +116,19 @@ class Preparation:
         await self.restock(
             {product: -(-int(count * UNITS_AN_ORDER * 10) // (7 * len(products))) for product in products}
         )
-        await self._fill_carts(customers, products)
+        await self._fill_carts(customers, lambda: self._cart(products))
         return await self._write(customers, payments or Payments())
+
+    async def sale(self, count: int, product: str) -> Targets:
+        """The same for so many customers who all want one unit of one product.
+
+        Raises:
+            StackError: if Redis has no room.
+        """
+        await self._check_room(count)
+        customers = await self.customers(count)
+        await self._fill_carts(customers, lambda: [product, 1])
+        return await self._write(customers, Payments())
 
     async def _check_room(self, count: int) -> None:
         memory: dict[str, Any] = await self._resources.redis.info("memory")
@@ -218,7 +229,7 @@ class Preparation:
         values = await self._resources.redis.mget([redis_keys.stock(product) for product in ids])
         return {product: int(value or 0) for product, value in zip(ids, values, strict=True)}
 
-    async def _fill_carts(self, customers: Sequence[str], products: Sequence[str]) -> None:
+    async def _fill_carts(self, customers: Sequence[str], cart: Callable[[], list[str | int]]) -> None:
         redis: Redis = self._resources.redis
         idle = CartSettings.beside(self._settings).cart_idle_seconds
         set_cart = await redis.script_load(_SET_CART)
@@ -226,7 +237,7 @@ class Preparation:
             self._note(f"{at:,} of {len(customers):,} carts")
             async with redis.pipeline(transaction=False) as pipeline:
                 for customer in customers[at : at + _PIPELINE]:
-                    pipeline.evalsha(set_cart, 1, redis_keys.cart(customer), idle, *self._cart(products))
+                    pipeline.evalsha(set_cart, 1, redis_keys.cart(customer), idle, *cart())
                 await pipeline.execute()
 
     def _cart(self, products: Sequence[str]) -> list[str | int]:

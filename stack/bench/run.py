@@ -241,13 +241,17 @@ class Bench:
             await connection.close()
         return value
 
+    @staticmethod
+    def floor(moment: float) -> uuid.UUID:
+        """An id that no order from that moment (Unix seconds) on is below: ids begin with the time."""
+        return uuid.UUID(int=int((moment - 5) * 1000) << 80)
+
     async def fates(self, load: Load) -> list[Fate]:
         """What became of the load's orders, by the books."""
-        floor = uuid.UUID(int=int((load.began - 5) * 1000) << 80)
         prefix = load.targets.prefix
         connection = await asyncpg.connect(database_url(self.settings), timeout=10)
         try:
-            rows = await connection.fetch(_FATES, floor, len(prefix) + 1, f"{prefix}%")
+            rows = await connection.fetch(_FATES, self.floor(load.began), len(prefix) + 1, f"{prefix}%")
         finally:
             await connection.close()
         return [Fate(**dict(row)) for row in rows]

@@ -37,8 +37,12 @@ async def steady_rate(
 async def maximum(
     bench: Bench, rate: float | None, seconds: float, *, audited: bool = True
 ) -> tuple[Figures, Load, list[Step]]:
-    """The highest rate that holds: found by short steps, then held; lower ones are held if it does not."""
+    """The highest rate that holds: found by short steps, then held; lower ones are held if it does not.
+
+    A rate that is given is held once, and nothing else.
+    """
     steps: list[Step] = []
+    holds = _HOLDS if rate is None else 1
     if rate is None:
 
         async def attempt(tried: float) -> Step:
@@ -48,11 +52,11 @@ async def maximum(
             return step
 
         rate = await search(attempt)
-    for hold in range(_HOLDS):
+    for hold in range(holds):
         load = await bench.load(rate, seconds)
         figures = await bench.figures("max", load, audited=audited)
         held = keeps_up(figures, rate)
-        if all(goal.kept for goal in held) or hold == _HOLDS - 1:
+        if all(goal.kept for goal in held) or hold == holds - 1:
             break
         bench.note(f"{rate:.0f}/s did not hold")
         rate *= _BACK_OFF
