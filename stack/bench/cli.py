@@ -64,17 +64,26 @@ def maximum(
         float | None, typer.Option(min=1, max=20_000, help="Hold this rate instead of looking for the knee.")
     ] = None,
     duration: Duration = 180,
+    limits: Annotated[
+        bool,
+        typer.Option("--limits/--no-limits", help="Measure afterwards what the machine can do at each thing alone."),
+    ] = False,
     json: Json = None,
     png: Png = None,
     audit: Audit = True,
 ) -> None:
     """The most that the shop can do: finds the knee by steps of 12 s, then holds the best rate."""
     from stack.bench import scenarios
+    from stack.bench.limits import limits as measure_limits
 
     async def run(bench: Bench) -> tuple[Figures, Load]:
         figures, load, steps = await scenarios.maximum(bench, rate, duration, audited=audit)
         for step in steps:
             console.print(str(step))
+        if limits:
+            alone = await measure_limits(bench)
+            figures.limits = alone.document()
+            console.print(alone.render(figures.completed_per_second))
         return figures, load
 
     _measured(run, json, png)

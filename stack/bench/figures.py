@@ -218,6 +218,13 @@ class Figures:
         default=None, metadata=meaning("Part of one core that the watching customers used.")
     )
 
+    limits: dict[str, float] = field(
+        default_factory=dict,
+        metadata=meaning(
+            "What `surge bench limits` measures, by its fields, taken right after the load (max --limits)."
+        ),
+    )
+
     audit: str | None = field(default=None, metadata=meaning("The audit's verdict once the shop was quiet."))
     audit_clean: bool | None = field(default=None, metadata=meaning("Whether the audit found nothing broken."))
 
@@ -227,7 +234,9 @@ class Figures:
     payment_latency_ms: int | None = field(
         default=None, metadata=meaning("Mean time that the simulated payment provider took, as set.")
     )
-    seeded_orders: int | None = field(default=None, metadata=meaning("Orders in the books before the run."))
+    orders_in_books: int | None = field(
+        default=None, metadata=meaning("About how many orders the books held at the end (Postgres' own estimate).")
+    )
 
     goals: list[Goal] = field(default_factory=list, metadata=meaning("Whether each goal was kept, by goal."))
 

@@ -257,17 +257,18 @@ class Bench:
         return [Fate(**dict(row)) for row in rows]
 
     async def figures(self, scenario: str, load: Load, *, audited: bool = True) -> Figures:
-        """Drains the load and sums it up."""
+        """Sums a load up, drained before if it was not yet."""
         figures = Figures(scenario=scenario)
         describe_machine(figures)
         figures.payment_latency_ms = PaymentsSettings.beside(self.settings).payments_latency_ms
         figures.started_at = dt.datetime.fromtimestamp(load.began, dt.UTC).isoformat(timespec="milliseconds")
         figures.place(load.attack.shots, load.seconds)
-        await self.drain(load)
+        if load.drained_at is None:
+            await self.drain(load)
         figures.drained_seconds = None if load.drained_at is None else max(0.0, load.drained_at - load.ended)
         settle(figures, load, await self.fates(load))
         account(figures, load, await self.counters())
-        figures.seeded_orders = await self._fetch_value(_BOOKS)
+        figures.orders_in_books = await self._fetch_value(_BOOKS)
         if audited:
             report = await audit(wait=AUDIT_SECONDS, note=lambda what: self.note(f"auditing, waiting for: {what}"))
             figures.audit, figures.audit_clean = report.verdict, report.clean

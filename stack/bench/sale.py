@@ -135,6 +135,7 @@ async def flash_sale(
 
         try:
             load = await bench.send(others, _OTHERS_RATE, _IDLE_SECONDS + seconds + _TAIL_SECONDS, meanwhile=run_in)
+            await bench.drain(load)
             bench.note("waiting until the sale has settled")
             sale = await desk.settled(sale["id"])
         finally:
