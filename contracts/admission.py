@@ -5,7 +5,7 @@ from typing import Protocol
 from contracts.events import OrderCreated
 
 
-class AcceptedOrder(OrderCreated):
+class AcceptedOrder(OrderCreated, kw_only=True):
     """The payload of ``order.created`` with its place in the log; the value of ``redis_keys.accepted_order``."""
 
     log_partition: int

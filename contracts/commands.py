@@ -2,7 +2,7 @@
 
 from contracts import topics
 from contracts.envelope import Message, message
-from contracts.orders import Address, Allocation, CancelReason, OrderStatus, PaymentMethod, StockLine
+from contracts.orders import Address, Allocation, CancelReason, OrderStatus, PaymentMethod, SaleTerms, StockLine
 
 
 @message("order.cancel", topics.ORDER_COMMANDS)
@@ -25,11 +25,17 @@ class TimeOutOrder(Message):
 
 @message("inventory.reserve", topics.INVENTORY_COMMANDS)
 class ReserveInventory(Message):
-    """Hold all lines or none. Answered by ``inventory.reserved`` or ``inventory.failed``."""
+    """Hold all lines or none. Answered by ``inventory.reserved`` or ``inventory.failed``.
+
+    One of a flash sale is taken in the order of the log; the answer waits while it may still get a unit that others
+    hold and have not paid.
+    """
 
     order_id: str
     lines: list[StockLine]
     destination: Address
+    customer_id: str = ""
+    sale: SaleTerms | None = None
 
 
 @message("inventory.release", topics.INVENTORY_COMMANDS)

@@ -20,8 +20,10 @@ class Message(msgspec.Struct, kw_only=True):
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message. ``id`` is unique per cause and type: a cause always sends the same id (see :func:`caused_id`).
 
-    ``subject`` is the aggregate's id and the Kafka key. ``correlationid`` follows one HTTP request through every
-    process; ``causationid`` is the id of the message that led to this one; ``traceparent`` is W3C trace context.
+    ``subject`` is the aggregate's id. The Kafka key is ``partitionkey`` if there is one, else the subject: what is to
+    be taken in one order though it concerns many aggregates has one partition key. ``correlationid`` follows one HTTP
+    request through every process; ``causationid`` is the id of the message that led to this one; ``traceparent`` is W3C
+    trace context.
     """
 
     id: str
@@ -36,6 +38,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     correlationid: str = ""
     causationid: str = ""
     traceparent: str = ""
+    partitionkey: str = ""
+
+    @property
+    def key(self) -> str:
+        """The Kafka key."""
+        return self.partitionkey or self.subject
 
 
 _encoder = msgspec.json.Encoder()
@@ -140,6 +148,7 @@ def seal(
     correlationid: str = "",
     causationid: str = "",
     traceparent: str = "",
+    partitionkey: str = "",
 ) -> Envelope:
     """Puts a payload into its envelope."""
     name = registry.name_of(type(payload))
@@ -156,6 +165,7 @@ def seal(
         correlationid=correlationid,
         causationid=causationid,
         traceparent=traceparent,
+        partitionkey=partitionkey,
     )
 
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 from contracts import topics
 from contracts.envelope import Message, message
-from contracts.orders import Address, Allocation, OrderLine, OrderStatus, PaymentMethod
+from contracts.orders import Address, Allocation, OrderLine, OrderStatus, PaymentMethod, SaleTerms
 
 
 @message("order.created", topics.ORDER_EVENTS)
@@ -12,7 +12,8 @@ class OrderCreated(Message):
     """A checkout was accepted by the gateway: the order is born here, before any database knows it.
 
     ``queue_position`` is the saga's backlog in the order's partition when it was accepted. ``request_hash`` is the
-    SHA-256 of the checkout's body, by which a reused idempotency key with another body is told apart.
+    SHA-256 of the checkout's body, by which a reused idempotency key with another body is told apart. ``sale`` is the
+    flash sale that one of its lines was bought in; such an order has the sale's product id as partition key.
     """
 
     order_id: str
@@ -26,6 +27,7 @@ class OrderCreated(Message):
     payment_method: PaymentMethod
     queue_position: int
     created_at: dt.datetime
+    sale: SaleTerms | None = None
 
 
 class OrderTransition(Message):
@@ -93,7 +95,11 @@ class InventoryReserved(Message):
 
 @message("inventory.failed", topics.INVENTORY_EVENTS)
 class InventoryFailed(Message):
-    """Nothing was reserved. ``reason``: ``out_of_stock``, ``unknown_product`` or ``cancelled`` (released before)."""
+    """Nothing was reserved.
+
+    ``reason``: ``out_of_stock``, ``unknown_product``, ``cancelled`` (released before), and of flash sales ``sold_out``
+    and ``already_bought`` (the customer has, or waits for, as many units as one may have).
+    """
 
     order_id: str
     reason: str
@@ -297,6 +303,18 @@ class ProductChanged(Message):
     unit_price: int
     currency: str
     active: bool
+
+
+@message("sale.ended", topics.SALE_EVENTS)
+class SaleEnded(Message):
+    """An admin ended a flash sale before its time. Orders that were accepted before stand."""
+
+    sale_id: str
+    product_id: str
+    units: int
+    units_per_customer: int
+    ended_at: dt.datetime
+    actor_id: str
 
 
 @message("account.registered", topics.ACCOUNT_EVENTS)

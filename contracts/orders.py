@@ -1,5 +1,6 @@
 """Values that orders are made of. Money is integer minor units with an ISO 4217 currency."""
 
+import datetime as dt
 import enum
 
 import msgspec
@@ -22,6 +23,8 @@ class CancelReason(enum.StrEnum):
     """Why an order ended without delivery."""
 
     OUT_OF_STOCK = "out_of_stock"
+    SOLD_OUT = "sold_out"
+    ALREADY_BOUGHT = "already_bought"
     PAYMENT_FAILED = "payment_failed"
     PAYMENT_TIMEOUT = "payment_timeout"
     CUSTOMER_REQUEST = "customer_request"
@@ -67,6 +70,19 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     category: str
     quantity: int
     unit_price: int
+
+
+class SaleTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """The flash sale that an order was placed in, in the words of its opening.
+
+    One product at a special price: ``units`` of it altogether, ``units_per_customer`` at most for one customer.
+    """
+
+    sale_id: str
+    product_id: str
+    units: int
+    units_per_customer: int
+    ends_at: dt.datetime
 
 
 class StockLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,24 @@ def user_channel(user_id: str) -> str:
     return f"users:{user_id}"
 
 
+def sale(sale_id: str) -> str:
+    """HASH, a flash sale as gateways admit to it: ``claimed`` units (of orders that have not ended), and ``sold`` ones.
+
+    Like the two keys below it lasts until a day after the sale, and is rebuilt from the orders.
+    """
+    return f"sale:{sale_id}"
+
+
+def sale_claims(sale_id: str) -> str:
+    """HASH of a flash sale's orders that have not ended: id → ``{user id}:{units}:{claimed or sold}:{since, ms}``."""
+    return f"sale_claims:{sale_id}"
+
+
+def sale_customers(sale_id: str) -> str:
+    """HASH user id → units that the customer has, or waits for, in a flash sale."""
+    return f"sale_customers:{sale_id}"
+
+
 def recent_orders(user_id: str) -> str:
     """ZSET of the ids of a customer's last accepted orders by acceptance time (ms); lasts as long as their records.
 

@@ -90,7 +90,7 @@ class EventProducer:
         producer = await self._started()
         try:
             async with asyncio.timeout(self._timeout):
-                pending = [await producer.send(topic_for(e), encode(e), key=e.subject.encode()) for e in batch]
+                pending = [await producer.send(topic_for(e), encode(e), key=e.key.encode()) for e in batch]
                 stored = await asyncio.gather(*pending)
         except (KafkaError, TimeoutError, OSError):
             await self._discard(producer)

@@ -47,7 +47,7 @@ async def publish(session: WriteSession, envelopes: Iterable[Envelope]) -> None:
         {
             "ids": ids,
             "topics": [topic_for(row) for row in rows],
-            "keys": [row.subject for row in rows],
+            "keys": [row.key for row in rows],
             "types": [row.type for row in rows],
             "payloads": [encode(row).decode() for row in rows],
         },

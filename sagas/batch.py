@@ -86,6 +86,7 @@ class Batch:
             currency=created.currency,
             payment_method=created.payment_method,
             shipping_address=created.shipping_address,
+            sale=created.sale,
             lines=tuple(created.lines),
             correlation_id=envelope.correlationid,
             instance=moved.instance,

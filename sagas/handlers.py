@@ -1,6 +1,7 @@
 """Messages to the saga: one batch, one transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import orjson
 import structlog
@@ -9,16 +10,20 @@ from redis.exceptions import RedisError
 
 from contracts import redis_keys
 from contracts.envelope import Envelope, registry
-from contracts.events import OrderCreated, OrderTransition
+from contracts.events import OrderCancelled, OrderConfirmed, OrderCreated, OrderTransition
+from contracts.orders import OrderStatus
 from kit.clock import Clock
 from kit.db import WriteSession
 from kit.kafka import Outcome, Received
+from oltp.sales.gate import SaleGate, Standing
 from sagas import order as order_saga
 from sagas import store
-from sagas.batch import Batch
+from sagas.batch import Batch, Snapshot
 from sagas.engine import Saga
 
 log = structlog.get_logger()
+
+_SETTLING: Final = (registry.name_of(OrderConfirmed), registry.name_of(OrderCancelled))
 
 
 class OrderSagaHandler:
@@ -28,6 +33,7 @@ class OrderSagaHandler:
         self._saga = saga
         self._redis = redis
         self._clock = clock
+        self._sale_gate = SaleGate(redis)
 
     async def __call__(self, session: WriteSession, batch: Sequence[Received]) -> Outcome:
         """Applies the batch.
@@ -42,7 +48,10 @@ class OrderSagaHandler:
         for message in batch:
             work.take(message.envelope, message.payload, message.partition, message.offset)
         await store.save(session, work.changes, now)
-        return Outcome(work.messages, [publish_live(self._redis, work.messages)])
+        afterwards = [publish_live(self._redis, work.messages)]
+        if settled := _settled(work.messages, snapshot):
+            afterwards.append(tell_gate(self._sale_gate, settled))
+        return Outcome(work.messages, afterwards)
 
 
 def publish_live(redis: Redis, messages: Sequence[Envelope]) -> Callable[[], Awaitable[None]]:
@@ -76,3 +85,25 @@ def publish_live(redis: Redis, messages: Sequence[Envelope]) -> Callable[[], Awa
                 log.warning("saga.live_unpublished", error=repr(error))
 
     return publish
+
+
+def _settled(messages: Sequence[Envelope], snapshot: Snapshot) -> list[tuple[str, str, Standing]]:
+    """The flash sales' orders that were just confirmed or cancelled, by how they stand now."""
+    settled = []
+    for envelope in messages:
+        if envelope.type in _SETTLING and (sale := snapshot.orders[envelope.subject].sale) is not None:
+            cancelled = snapshot.orders[envelope.subject].instance.status == OrderStatus.CANCELLED
+            settled.append((sale.sale_id, envelope.subject, Standing.GONE if cancelled else Standing.SOLD))
+    return settled
+
+
+def tell_gate(gate: SaleGate, settled: Sequence[tuple[str, str, Standing]]) -> Callable[[], Awaitable[None]]:
+    """Has the flash sales' gate count them. A Redis that is away is set right by the gateways' keeper."""
+
+    async def tell() -> None:
+        try:
+            await gate.settle(settled)
+        except RedisError as error:
+            log.warning("saga.sale_gate_untold", orders=len(settled), error=repr(error))
+
+    return tell

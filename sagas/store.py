@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from contracts.envelope import Envelope, decode, encode
 from contracts.events import OrderCreated
-from contracts.orders import Address, Allocation, OrderLine, PaymentMethod, PaymentMethodType
+from contracts.orders import Address, Allocation, OrderLine, PaymentMethod, PaymentMethodType, SaleTerms
 from kit.db import ReadSession, WriteSession
 from kit.ids import new_id
 from sagas.batch import Birth, Changes, Snapshot
@@ -26,7 +26,7 @@ def _arrays(statement: str, *names: str) -> Any:
 
 _COLUMNS = """
     id::text, user_id::text, status, total_amount, currency, cancel_reason, payment_method, payment_token,
-    shipping_address, allocations, sequence, outstanding, deadline, correlation_id, updated_at
+    shipping_address, allocations, sequence, outstanding, deadline, correlation_id, sale, updated_at
 """
 _LOCK = _arrays(
     f"SELECT {_COLUMNS} FROM orders.orders WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE",  # noqa: S608
@@ -76,12 +76,12 @@ _INSERT_ORDERS = text(
     """
     INSERT INTO orders.orders (id, user_id, status, total_amount, currency, cancel_reason, payment_method,
         payment_token, shipping_address, allocations, idempotency_key, request_hash, queue_position, sequence,
-        outstanding, correlation_id, due_at, deadline, log_partition, log_offset, created_at, updated_at)
+        outstanding, correlation_id, due_at, deadline, log_partition, log_offset, sale, created_at, updated_at)
     SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(id uuid, user_id uuid, status text,
         total_amount numeric, currency text, cancel_reason text, payment_method text, payment_token text,
         shipping_address jsonb, allocations jsonb, idempotency_key text, request_hash text, queue_position integer,
         sequence integer, outstanding jsonb, correlation_id text, due_at timestamptz, deadline timestamptz,
-        log_partition integer, log_offset bigint, created_at timestamptz, updated_at timestamptz)
+        log_partition integer, log_offset bigint, sale jsonb, created_at timestamptz, updated_at timestamptz)
     """
 )
 _INSERT_ITEMS = text(
@@ -139,6 +139,7 @@ def _order(row: RowMapping) -> Order:
         allocations=tuple(msgspec.convert(row["allocations"], list[Allocation])),
         cancel_reason=row["cancel_reason"],
         correlation_id=row["correlation_id"],
+        sale=msgspec.convert(row["sale"], SaleTerms) if row["sale"] is not None else None,
         instance=Instance(
             status=row["status"],
             sequence=row["sequence"],
@@ -263,6 +264,7 @@ def _birth(birth: Birth, order: Order, now: dt.datetime) -> dict[str, Any]:
         "correlation_id": order.correlation_id,
         "log_partition": birth.partition,
         "log_offset": birth.offset,
+        "sale": msgspec.to_builtins(created.sale),
         "created_at": created.created_at,
     }
 

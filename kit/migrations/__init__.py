@@ -19,6 +19,7 @@ HISTORIES: Final = {
     "payments": "oltp.payments",
     "shipping": "oltp.shipping",
     "notifications": "oltp.notifications",
+    "sales": "oltp.sales",
 }
 """Schema → the package whose ``migrations/versions`` folder holds its history."""
 

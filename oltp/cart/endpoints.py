@@ -16,7 +16,9 @@ router = APIRouter(prefix="/api/cart", tags=["cart"], responses=responses(Unauth
 
 def _service(request: Request, principal: CurrentUser) -> CartService:
     state = request.state
-    return CartService(state.carts, state.products, state.cart_settings, principal.user_id)
+    return CartService(
+        state.carts, state.products, state.sales, state.resources.clock, state.cart_settings, principal.user_id
+    )
 
 
 ServiceDep = Annotated[CartService, Depends(_service)]

@@ -1,5 +1,6 @@
 """What the cart's API takes and gives. Money is integer minor units (hundredths) of ``currency``."""
 
+import datetime as dt
 import uuid
 from typing import Annotated, Self
 
@@ -42,6 +43,17 @@ class StockWarning(_Read):
     available: int | None = Field(description="Units left, where known.", examples=[2])
 
 
+class CartSale(_Read):
+    """The flash sale that a product of the cart is in now."""
+
+    sale_id: uuid.UUID = Field(description="Sale.", examples=[_ID])
+    unit_price: int = Field(description="Price in the sale, minor units.", examples=[4999])
+    regular_unit_price: int = Field(description="Price outside of it, minor units.", examples=[12999])
+    ends_at: dt.datetime = Field(description="Until before when.", examples=["2026-11-27T20:00:00Z"])
+    units_per_customer: int = Field(description="Units that one customer may have.", examples=[1])
+    units_left: int | None = Field(description="Units that nobody has taken; null: not known now.", examples=[37])
+
+
 class CartItem(_Read):
     """A product in the cart at its present price."""
 
@@ -51,9 +63,10 @@ class CartItem(_Read):
     category: str = Field(description="Name of its category.", examples=["Headphones"])
     image_url: str = Field(description="Picture, or empty.", examples=["/images/head-000001.jpg"])
     quantity: int = Field(description="Units.", examples=[2])
-    unit_price: int = Field(description="Present price of one, minor units.", examples=[12999])
+    unit_price: int = Field(description="Present price of one, minor units: the sale's in a sale.", examples=[12999])
     currency: str = Field(description="ISO 4217.", examples=["USD"])
     line_total: int = Field(description="Price of all units.", examples=[25998])
+    sale: CartSale | None = Field(description="The flash sale that it is in now; null: none.")
     warning: StockWarning | None = Field(description="What stands in the way, or soon may; null: nothing known.")
 
 
@@ -81,9 +94,10 @@ class Cart(_Read):
                     category=line.card.category,
                     image_url=line.card.image_url,
                     quantity=line.quantity,
-                    unit_price=line.card.unit_price,
+                    unit_price=line.unit_price,
                     currency=line.card.currency,
                     line_total=line.line_total,
+                    sale=_sale(line),
                     warning=None
                     if line.warning is None
                     else StockWarning(
@@ -97,3 +111,17 @@ class Cart(_Read):
             currency=cart.currency,
             can_checkout=cart.can_checkout,
         )
+
+
+def _sale(line: domain.Line) -> CartSale | None:
+    if line.offer is None:
+        return None
+    sale, standing = line.offer.sale, line.offer.standing
+    return CartSale(
+        sale_id=uuid.UUID(sale.sale_id),
+        unit_price=line.unit_price,
+        regular_unit_price=line.card.unit_price,
+        ends_at=sale.ends_at,
+        units_per_customer=sale.units_per_customer,
+        units_left=standing.left if standing is not None else None,
+    )

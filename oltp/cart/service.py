@@ -1,9 +1,13 @@
 """Use cases of the cart."""
 
+from collections.abc import Iterable
+
 import structlog
 
 from contracts.products import ProductDirectory
-from oltp.cart.domain import Cart, assemble
+from contracts.sales import SaleBoard
+from kit.clock import Clock
+from oltp.cart.domain import Cart, Offer, assemble
 from oltp.cart.errors import ProductNotForSale, ProductUnknown
 from oltp.cart.repository import Carts
 from oltp.cart.settings import CartSettings
@@ -14,9 +18,19 @@ log = structlog.get_logger()
 class CartService:
     """One customer's cart."""
 
-    def __init__(self, carts: Carts, products: ProductDirectory, settings: CartSettings, user_id: str) -> None:
+    def __init__(
+        self,
+        carts: Carts,
+        products: ProductDirectory,
+        sales: SaleBoard,
+        clock: Clock,
+        settings: CartSettings,
+        user_id: str,
+    ) -> None:
         self._carts = carts
         self._products = products
+        self._sales = sales
+        self._clock = clock
         self._settings = settings
         self._user_id = user_id
 
@@ -29,7 +43,16 @@ class CartService:
             log.warning("cart.unknown_products_removed", user_id=self._user_id, product_ids=unknown)
             await self._carts.remove(self._user_id, unknown)
         stock = await self._carts.stock(list(cards))
-        return assemble(quantities, cards, stock, currency=self._settings.currency, low=self._settings.cart_low_stock)
+        offers = await self._offers(cards)
+        return assemble(
+            quantities, cards, stock, offers, currency=self._settings.currency, low=self._settings.cart_low_stock
+        )
+
+    async def _offers(self, product_ids: Iterable[str]) -> dict[str, Offer]:
+        now = self._clock.now()
+        running = [sale for product_id in product_ids if (sale := self._sales.running(product_id, now)) is not None]
+        standing = await self._sales.standing(running)
+        return {sale.product_id: Offer(sale, standing.get(sale.sale_id)) for sale in running}
 
     async def add(self, product_id: str, quantity: int) -> Cart:
         """Adds units of a product that is for sale. Stock is not asked for: it is checkout that reserves.

@@ -42,7 +42,8 @@ def _state(request: Request) -> CatalogState:
 
 
 def _shelves(request: Request) -> Shelves:
-    return Shelves(request.state.resources.redis, _state(request).settings)
+    resources = request.state.resources
+    return Shelves(resources.redis, request.state.sales, resources.clock, _state(request).settings)
 
 
 def _assortment(request: Request) -> Assortment:

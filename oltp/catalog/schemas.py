@@ -57,6 +57,22 @@ class CategoryList(_Read):
     items: list[CategoryCount] = Field(description="Categories.")
 
 
+class ProductSale(_Read):
+    """The flash sale that a product is in now."""
+
+    sale_id: uuid.UUID = Field(description="Sale.", examples=[_ID])
+    unit_price: int = Field(description="Price in the sale, minor units.", examples=[4999])
+    starts_at: dt.datetime = Field(description="Since when.", examples=["2026-11-27T18:00:00Z"])
+    ends_at: dt.datetime = Field(description="Until before when.", examples=["2026-11-27T20:00:00Z"])
+    units: int = Field(description="Units sold at this price altogether.", examples=[100])
+    units_left: int | None = Field(description="Units that nobody has taken; null: not known now.", examples=[37])
+    units_per_customer: int = Field(description="Units that one customer may have.", examples=[1])
+    sold_out: bool = Field(
+        description="Whether orders are turned away. With no units left they may still wait for one that is not paid.",
+        examples=[False],
+    )
+
+
 class ProductSummary(_Read):
     """A product in a list."""
 
@@ -64,11 +80,12 @@ class ProductSummary(_Read):
     sku: str = Field(description="Stock-keeping unit.", examples=["HEAD-000001"])
     name: str = Field(description="Name.", examples=["Aurora Studio Monitors"])
     category: CategoryRef = Field(description="Its category.")
-    unit_price: int = Field(description="Price in minor units.", examples=[12999])
+    unit_price: int = Field(description="Normal price in minor units.", examples=[12999])
     currency: str = Field(description="ISO 4217.", examples=["USD"])
     image_url: str = Field(description="Picture, or empty.", examples=["https://images.example.com/head-000001.jpg"])
+    sale: ProductSale | None = Field(description="The flash sale that it is in now: its price holds. Null: none.")
     stock: int | None = Field(
-        description="Units that can be ordered now; null: not known at the moment.", examples=[12]
+        description="Units that can be ordered now, in a sale its own; null: not known at the moment.", examples=[12]
     )
     availability: Availability = Field(description="The stock in words.", examples=["in_stock"])
 

@@ -1,7 +1,8 @@
 """Use cases of the catalog."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -9,8 +10,10 @@ from redis.asyncio import Redis
 
 from contracts import redis_keys
 from contracts.events import ProductChanged
+from contracts.sales import SaleBoard, SaleCard, SaleStanding
 from kit import outbox
 from kit.auth import Principal
+from kit.clock import Clock
 from kit.db import ReadSession, WriteSession
 from kit.errors import Invalid
 from kit.ids import is_uuid, new_id
@@ -31,6 +34,7 @@ from oltp.catalog.schemas import (
     ProductDetail,
     ProductPage,
     ProductQuery,
+    ProductSale,
     ProductSummary,
     ProductUpdate,
 )
@@ -45,8 +49,10 @@ SOURCE: Final = "catalog"
 class Shelves:
     """What customers see: products for sale, with their stock."""
 
-    def __init__(self, redis: Redis, settings: CatalogSettings) -> None:
+    def __init__(self, redis: Redis, sales: SaleBoard, clock: Clock, settings: CatalogSettings) -> None:
         self._redis = redis
+        self._sales = sales
+        self._clock = clock
         self._settings = settings
 
     async def page(self, session: ReadSession, query: ProductQuery) -> ProductPage:
@@ -65,9 +71,8 @@ class Shelves:
         cap = self._settings.catalog_count_cap
         total = await products.count(narrowed, cap=cap + 1)
         shown = rows[: query.page_size]
-        stock = await self._stock(row.id for row in shown)
         return ProductPage(
-            items=[ProductSummary(**self._facts(row, stock[row.id])) for row in shown],
+            items=[ProductSummary(**facts) for facts in await self._facts(shown)],
             page=query.page,
             page_size=query.page_size,
             has_more=len(rows) > query.page_size and deeper,
@@ -84,16 +89,31 @@ class Shelves:
         product = await Products(session).get(product_id)
         if product is None or not product.active:
             raise ProductNotFound("There is no product with this id for sale.")
-        stock = await self._stock([product_id])
+        [facts] = await self._facts([product])
         return ProductDetail(
-            **self._facts(product, stock[product_id]),
+            **facts,
             description=product.description,
             created_at=product.created_at,
             updated_at=product.updated_at,
         )
 
-    def _facts(self, product: Product, stock: int | None) -> dict[str, Any]:
+    async def _facts(self, products: Sequence[Product]) -> list[dict[str, Any]]:
+        stock = await self._stock(product.id for product in products)
+        now = self._clock.now()
+        running = [sale for product in products if (sale := self._sales.running(product.id, now)) is not None]
+        standing = await self._sales.standing(running)
+        sales = {sale.product_id: (sale, standing.get(sale.sale_id)) for sale in running}
+        return [self._facts_of(product, stock[product.id], sales.get(product.id)) for product in products]
+
+    def _facts_of(
+        self, product: Product, stock: int | None, offer: tuple[SaleCard, SaleStanding | None] | None
+    ) -> dict[str, Any]:
+        sale = None
+        if offer is not None:
+            sale = _sale(product, *offer)
+            stock = sale.units_left
         return {
+            "sale": sale,
             "id": product.id,
             "sku": product.sku,
             "name": product.name,
@@ -117,6 +137,19 @@ class Shelves:
             log.warning("catalog.stock_unknown", error=repr(error))
             return dict.fromkeys(ids)
         return {product_id: stock_level(level) for product_id, level in zip(ids, stored, strict=True)}
+
+
+def _sale(product: Product, sale: SaleCard, standing: SaleStanding | None) -> ProductSale:
+    return ProductSale(
+        sale_id=uuid.UUID(sale.sale_id),
+        unit_price=min(product.unit_price, sale.unit_price),
+        starts_at=sale.starts_at,
+        ends_at=sale.ends_at,
+        units=sale.units,
+        units_left=standing.left if standing is not None else None,
+        units_per_customer=sale.units_per_customer,
+        sold_out=standing is not None and not standing.admits,
+    )
 
 
 class Assortment:

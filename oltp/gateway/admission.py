@@ -1,8 +1,11 @@
-"""Redis at the shop's door: idempotency records, the customer's rate, the cart and the advisory stock.
+"""Redis at the shop's door: idempotency records, the customer's rate, the cart, flash sales and the advisory stock.
 
-An idempotency record is a hash. While its checkout is under way it holds the order as it will be produced
-(``order``) and since when (``claimed_at``, the Redis server's milliseconds); afterwards the answer. Each script decides
-and writes in one step.
+An idempotency record is a hash. While its checkout is under way it holds the order as it will be produced (``order``),
+since when (``claimed_at``, the Redis server's milliseconds) and, in a flash sale, how many units others want beyond
+those that there are (``ahead``); afterwards the answer. Each script decides and writes in one step.
+
+A flash sale lets through as many units' worth of orders as there are units and places to wait, and no more to one
+customer than the sale allows. Who gets a unit is decided by inventory, in the order of the log.
 """
 
 import asyncio
@@ -16,9 +19,11 @@ from contracts import redis_keys
 from contracts.admission import AcceptedOrder
 from contracts.events import OrderCreated
 from contracts.orders import OrderLine
+from contracts.sales import SaleCard
 from oltp.gateway import domain
 from oltp.gateway.scripts import Script, Scripts
 from oltp.gateway.settings import GatewaySettings
+from oltp.sales import gate
 
 EPOCH: Final = "idempotency:epoch"
 """Present as long as Redis remembers every key of the last hours; a Redis that lost its data lost this too."""
@@ -28,25 +33,26 @@ _encoder: Final = msgspec.json.Encoder()
 _order_decoder: Final = msgspec.json.Decoder(OrderCreated)
 
 _NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
-_RECORD: Final = "'order_id', 'request_hash', 'claimed_at', 'order', 'answer'"
+_RECORD: Final = "'order_id', 'request_hash', 'claimed_at', 'order', 'ahead', 'answer'"
 
 _LOOK: Final = Script(f"""
 {_NOW}
 return {{redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECORD}), redis.call('HGETALL', KEYS[2])}}
 """)
 
-# KEYS: record, epoch, attempts, cart, running, then the stock of each line
-# ARGV: order id, request hash, order, record's life, limit, window, longest run, then product id and units of each line
+# KEYS: record, epoch, attempts, cart, running, then the stock of each line; of a flash sale: sale, claims, customers
+# ARGV: order id, request hash, order, record's life, limit, window, longest run, number of lines, then product id and
+# units of each line; of a flash sale: which line, units, waiting places, most a customer, customer, when to forget it
 _CLAIM: Final = Script(f"""
 if redis.call('EXISTS', KEYS[2]) == 0 then return {{'forgotten'}} end
 {_NOW}
 local known = redis.call('HMGET', KEYS[1], {_RECORD})
 if known[1] then return {{'known', now, known}} end
 
-local lines = #KEYS - 5
+local lines = tonumber(ARGV[8])
 for line = 1, lines do
-  local units = redis.call('HGET', KEYS[4], ARGV[6 + 2 * line])
-  if not units or tonumber(units) < tonumber(ARGV[7 + 2 * line]) then return {{'cart_changed'}} end
+  local units = redis.call('HGET', KEYS[4], ARGV[7 + 2 * line])
+  if not units or tonumber(units) < tonumber(ARGV[8 + 2 * line]) then return {{'cart_changed'}} end
 end
 if redis.call('EXISTS', KEYS[5]) == 1 then return {{'busy'}} end
 
@@ -65,20 +71,42 @@ if limit > 0 then
   remaining = limit - used - 1
 end
 
+local first = 8 + 2 * lines
+local on_sale = tonumber(ARGV[first + 1] or 0)
+local wanted, ahead = 0, 0
+if on_sale > 0 then
+  wanted = tonumber(ARGV[8 + 2 * on_sale])
+  local units, places = tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3])
+  local bought = tonumber(redis.call('HGET', KEYS[lines + 8], ARGV[first + 5]) or 0)
+  if bought + wanted > tonumber(ARGV[first + 4]) then return {{'bought', remaining, reset, bought}} end
+  local counted = redis.call('HMGET', KEYS[lines + 6], 'claimed', 'sold')
+  local claimed, sold = tonumber(counted[1] or 0), tonumber(counted[2] or 0)
+  if sold + wanted > units or claimed + wanted > units + places then return {{'sold_out', remaining, reset}} end
+  ahead = math.max(0, claimed + wanted - units)
+end
+
 local short = {{}}
 for line = 1, lines do
-  local left = redis.call('GET', KEYS[5 + line])
-  if left and tonumber(left) < tonumber(ARGV[7 + 2 * line]) then
-    short[#short + 1] = ARGV[6 + 2 * line]
+  local left = line ~= on_sale and redis.call('GET', KEYS[5 + line])
+  if left and tonumber(left) < tonumber(ARGV[8 + 2 * line]) then
+    short[#short + 1] = ARGV[7 + 2 * line]
     short[#short + 1] = tostring(math.max(0, tonumber(left)))
   end
 end
 if #short > 0 then return {{'short', remaining, reset, short}} end
 
+if on_sale > 0 then
+  local claim = string.format('%s:%d:claimed:%d', ARGV[first + 5], wanted, now)
+  redis.call('HINCRBY', KEYS[lines + 6], 'claimed', wanted)
+  redis.call('HSET', KEYS[lines + 7], ARGV[1], claim)
+  redis.call('HINCRBY', KEYS[lines + 8], ARGV[first + 5], wanted)
+  for key = lines + 6, lines + 8 do redis.call('PEXPIREAT', KEYS[key], ARGV[first + 6]) end
+  redis.call('HSET', KEYS[1], 'ahead', ahead)
+end
 redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'order', ARGV[3], 'claimed_at', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('SET', KEYS[5], ARGV[1], 'PX', ARGV[7])
-return {{'claimed', remaining, reset}}
+return {{'claimed', remaining, reset, ahead}}
 """)
 
 # KEYS: record; ARGV: the claim's time as it was seen
@@ -107,7 +135,7 @@ if known[1] and known[1] ~= ARGV[1] then
 end
 if known[2] then return {{}} end
 redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'answer', ARGV[3])
-redis.call('HDEL', KEYS[1], 'order', 'claimed_at')
+redis.call('HDEL', KEYS[1], 'order', 'claimed_at', 'ahead')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 for line = 7, #ARGV, 2 do
   if redis.call('HINCRBY', KEYS[2], ARGV[line], -ARGV[line + 1]) <= 0 then redis.call('HDEL', KEYS[2], ARGV[line]) end
@@ -146,7 +174,10 @@ def running_key(user_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is remembered of a key. ``answer`` is None while the checkout is under way; then ``order`` is not."""
+    """What is remembered of a key. ``answer`` is None while the checkout is under way; then ``order`` is not.
+
+    ``ahead`` is the claim's (:class:`Claimed`).
+    """
 
     order_id: str
     request_hash: str
@@ -154,6 +185,7 @@ class Record:
     age_ms: int
     order: OrderCreated | None
     answer: bytes | None
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +207,13 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The key is this request's; it has to produce the order."""
+    """The key is this request's; it has to produce the order.
+
+    ``ahead``: how many units others want, and the order itself, beyond those of the flash sale.
+    """
 
     rate: Rate
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +238,18 @@ class Short:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingLeft:
+    """The flash sale has no unit, and no place to wait for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HasEnough:
+    """The customer has, or waits for, so many units in the flash sale that these would be too many."""
+
+    bought: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """Redis lost its data a moment ago."""
 
@@ -216,11 +264,11 @@ class Busy:
     """The customer's cart is just being bought under another key."""
 
 
-Verdict = Claimed | Known | Limited | Short | Forgotten | CartChanged | Busy
+Verdict = Claimed | Known | Limited | NothingLeft | HasEnough | Short | Forgotten | CartChanged | Busy
 
 
 def _record(now: int, fields: Sequence[str | None]) -> Record | None:
-    order_id, request_hash, claimed_at, order, answer = fields
+    order_id, request_hash, claimed_at, order, ahead, answer = fields
     if order_id is None:
         return None
     return Record(
@@ -230,6 +278,7 @@ def _record(now: int, fields: Sequence[str | None]) -> Record | None:
         age_ms=now - int(claimed_at or 0),
         order=_order_decoder.decode(order) if order is not None else None,
         answer=answer.encode() if answer is not None else None,
+        ahead=int(ahead or 0),
     )
 
 
@@ -257,10 +306,11 @@ class Admission:
             cart={product_id: quantity for product_id, quantity in quantities.items() if quantity > 0},
         )
 
-    async def claim(self, order: OrderCreated) -> Verdict:
+    async def claim(self, order: OrderCreated, sale: SaleCard | None = None) -> Verdict:
         """Admits an order: claims its key for it, if nobody has and nothing speaks against it.
 
-        Every call that gets as far as the rate limit counts, admitted or short of stock; a known key does not.
+        Every call that gets as far as the rate limit counts, admitted or not; a known key does not. ``sale`` is the
+        flash sale that one of the order's lines is bought in.
         """
         user_id = order.user_id
         keys = [
@@ -279,18 +329,33 @@ class Admission:
             self._limit,
             _WINDOW_MS,
             self._longest_run_ms,
+            len(order.lines),
             *_flat(order.lines),
         ]
+        if sale is not None:
+            keys += gate.keys(sale.sale_id)
+            args += [
+                next(n for n, line in enumerate(order.lines, 1) if line.product_id == sale.product_id),
+                sale.units,
+                sale.waiting_places,
+                sale.units_per_customer,
+                user_id,
+                gate.forget_at(sale.ends_at),
+            ]
         name, *rest = await self._run(_CLAIM, keys, args)
         match name:
             case "claimed":
-                return Claimed(_rate(*rest))
+                return Claimed(_rate(*rest[:2]), rest[2])
             case "known":
                 record = _record(*rest)
                 assert record is not None
                 return Known(record)
             case "limited":
                 return Limited(_rate(0, rest[0]))
+            case "sold_out":
+                return NothingLeft()
+            case "bought":
+                return HasEnough(rest[2])
             case "short":
                 left = rest[2]
                 return Short({left[i]: int(left[i + 1]) for i in range(0, len(left), 2)})

@@ -28,11 +28,14 @@ from oltp.gateway.scripts import Scripts
 from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
 from oltp.inventory import endpoints as inventory
+from oltp.inventory.state import lifespan as inventory_lifespan
 from oltp.notifications import endpoints as notifications
 from oltp.orders import endpoints as orders
 from oltp.orders import live
 from oltp.payments import endpoints as payments
 from oltp.payments.webhooks import lifespan as payments_lifespan
+from oltp.sales import endpoints as sales
+from oltp.sales.state import lifespan as sales_lifespan
 from oltp.shipping import endpoints as shipping
 
 SERVICES: Final[Sequence[APIRouter]] = (
@@ -46,6 +49,7 @@ SERVICES: Final[Sequence[APIRouter]] = (
     payments.router,
     shipping.router,
     notifications.router,
+    sales.router,
 )
 LIFESPANS: Final[Sequence[Lifespan]] = (
     accounts_lifespan,
@@ -53,6 +57,8 @@ LIFESPANS: Final[Sequence[Lifespan]] = (
     cart_lifespan,
     live.lifespan,
     payments_lifespan,
+    sales_lifespan,
+    inventory_lifespan,
 )
 
 
@@ -68,7 +74,8 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
     """The gateway's application. ``lifespans`` open what the services need; their states are merged.
 
     In the request state: ``resources``, ``queue`` (:class:`contracts.admission.OrderQueue`), ``products``
-    (:class:`contracts.products.ProductDirectory`), and what the services' own lifespans give.
+    (:class:`contracts.products.ProductDirectory`), ``sales`` (:class:`contracts.sales.SaleBoard`), and what the
+    services' own lifespans give.
     """
 
     @asynccontextmanager

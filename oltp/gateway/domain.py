@@ -11,6 +11,7 @@ import msgspec
 from contracts.events import OrderCreated
 from contracts.orders import Address, OrderLine, OrderStatus, PaymentMethod
 from contracts.products import ProductCard
+from contracts.sales import SaleCard
 
 LARGEST_TOTAL: Final = 999_999_999_999
 """Minor units that an order's total column holds: NUMERIC(12,2)."""
@@ -73,8 +74,8 @@ class Priced:
         return sum(line.unit_price * line.quantity for line in self.lines)
 
 
-def price(cart: Mapping[str, int], cards: Mapping[str, ProductCard]) -> Priced:
-    """Prices a cart. Unknown and inactive products are unavailable."""
+def price(cart: Mapping[str, int], cards: Mapping[str, ProductCard], sale: SaleCard | None = None) -> Priced:
+    """Prices a cart; one of its products may be in a flash sale. Unknown and inactive products are unavailable."""
     lines: list[OrderLine] = []
     unavailable: list[str] = []
     currencies: set[str] = set()
@@ -84,6 +85,9 @@ def price(cart: Mapping[str, int], cards: Mapping[str, ProductCard]) -> Priced:
             unavailable.append(product_id)
             continue
         currencies.add(card.currency)
+        unit_price = card.unit_price
+        if sale is not None and sale.product_id == product_id:
+            unit_price = min(unit_price, sale.unit_price)
         lines.append(
             OrderLine(
                 product_id=product_id,
@@ -91,7 +95,7 @@ def price(cart: Mapping[str, int], cards: Mapping[str, ProductCard]) -> Priced:
                 name=card.name,
                 category=card.category,
                 quantity=cart[product_id],
-                unit_price=card.unit_price,
+                unit_price=unit_price,
             )
         )
     return Priced(lines, unavailable, frozenset(currencies))

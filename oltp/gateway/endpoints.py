@@ -12,14 +12,18 @@ from kit.auth import CurrentUser, Principal, verify_access_token
 from kit.errors import Invalid, Problem, TooManyRequests, Unauthorized, Unavailable, responses
 from oltp.gateway.domain import Purchase
 from oltp.gateway.errors import (
+    AlreadyBought,
     CartEmpty,
     CheckoutInFlight,
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
+    OneSaleAtATime,
     OnlyPost,
     OrderTooLarge,
     OutOfStock,
+    OverSaleLimit,
     ProductsUnavailable,
+    SoldOut,
 )
 from oltp.gateway.queries import refuse_unknown_query
 from oltp.gateway.schemas import AcceptedCheckout, CheckoutRequest
@@ -55,7 +59,7 @@ async def _idempotency_key(request: Request) -> str:
 async def _place(request: Request, principal: Principal, key: str, body: CheckoutRequest) -> Response:
     service = cast(Checkout, request.state.checkout)
     purchase = Purchase(body.shipping_address.to_contract(), body.payment_method.to_contract())
-    accepted = await service.place(principal.user_id, key, purchase, request.state.products)
+    accepted = await service.place(principal.user_id, key, purchase, request.state.products, request.state.sales)
     return Response(
         accepted.body,
         202,
@@ -109,6 +113,10 @@ other_methods_router = APIRouter()
             CartEmpty,
             ProductsUnavailable,
             OutOfStock,
+            SoldOut,
+            AlreadyBought,
+            OverSaleLimit,
+            OneSaleAtATime,
             OrderTooLarge,
             CheckoutInFlight,
             Invalid,
@@ -128,7 +136,9 @@ async def checkout(
     """Turns the caller's cart into an order and empties the cart.
 
     The order is accepted once it lies in the order queue; reserving the stock and charging the payment follow, and show
-    at the order's `Location`. The same key gets the same answer, however often and however late it is sent.
+    at the order's `Location`. In a flash sale the sale's price holds, and the queue decides who gets its units; who
+    comes after all have been taken waits for one that is not paid. The same key gets the same answer, however often and
+    however late it is sent.
     """
     return await _place(request, principal, key, body)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contracts.sales import SaleCard
 from kit.errors import BadRequest, Conflict, Problem
 
 
@@ -58,6 +59,64 @@ class OutOfStock(Conflict):
     def __init__(self, products: Sequence[Mapping[str, Any]]) -> None:
         names = ", ".join(f"{product['name']} ({product['available']} left)" for product in products)
         super().__init__(f"Not enough in stock: {names}.", products=list(products))
+
+
+class SoldOut(Conflict):
+    """Nothing is left in the product's flash sale; `sale_id` and `product_id` say of which, `ends_at` until when."""
+
+    type = "sold-out"
+    title = "Sold out"
+
+    def __init__(self, sale: SaleCard) -> None:
+        super().__init__(
+            "Nothing is left in this flash sale.",
+            sale_id=sale.sale_id,
+            product_id=sale.product_id,
+            ends_at=sale.ends_at.isoformat(),
+        )
+
+
+class AlreadyBought(Conflict):
+    """The customer has, or waits for, as many units as one may have in the product's flash sale."""
+
+    type = "already-bought"
+    title = "Already bought"
+
+    def __init__(self, sale: SaleCard, bought: int) -> None:
+        super().__init__(
+            f"A customer may have {sale.units_per_customer} in this flash sale; you have, or wait for, {bought}.",
+            sale_id=sale.sale_id,
+            product_id=sale.product_id,
+            units_per_customer=sale.units_per_customer,
+            bought=bought,
+        )
+
+
+class OverSaleLimit(Conflict):
+    """The cart asks for more units than one customer may have in the product's flash sale."""
+
+    type = "over-sale-limit"
+    title = "Too many units for a flash sale"
+
+    def __init__(self, sale: SaleCard, requested: int) -> None:
+        super().__init__(
+            f"A customer may have {sale.units_per_customer} in this flash sale; the cart holds {requested}.",
+            sale_id=sale.sale_id,
+            product_id=sale.product_id,
+            units_per_customer=sale.units_per_customer,
+            requested=requested,
+        )
+
+
+class OneSaleAtATime(Conflict):
+    """The cart holds several products that are in a flash sale; buy them one by one. `product_ids` names them."""
+
+    type = "one-sale-at-a-time"
+    title = "One flash sale at a time"
+
+    def __init__(self, product_ids: Sequence[str]) -> None:
+        detail = f"These products are in flash sales; an order takes one of them: {', '.join(product_ids)}."
+        super().__init__(detail, product_ids=list(product_ids))
 
 
 class OrderTooLarge(Conflict):

@@ -53,6 +53,7 @@ TAGS: Final = (
     {"name": "orders", "description": "Orders and their history."},
     {"name": "orders (admin)", "description": "Everybody's orders."},
     {"name": "inventory", "description": "Stock by warehouse."},
+    {"name": "sales", "description": "Flash sales."},
     {"name": "payments", "description": "Payments, refunds and the providers' webhooks."},
     {"name": "shipping", "description": "Parcels and where they are."},
     {"name": "notifications", "description": "What customers are told, and how."},

@@ -49,12 +49,12 @@ class OrderLog:
         self._partitions = 0
         self._lock = asyncio.Lock()
 
-    def backlog(self, order_id: str) -> int:
-        """How many messages are ahead of an order that is produced now; 0 as long as nothing is known."""
+    def backlog(self, key: str) -> int:
+        """How many messages are ahead of one that is produced now under a key; 0 as long as nothing is known."""
         self._asked.set()
         if not self._ends:
             return 0
-        partition = partition_of(order_id, len(self._ends))
+        partition = partition_of(key, len(self._ends))
         return max(0, self._ends[partition] - self._committed[partition])
 
     def produced(self, place: Placement) -> None:

@@ -12,6 +12,7 @@ from contracts.admission import AcceptedOrder
 from contracts.envelope import caused_id, registry, seal
 from contracts.events import OrderCreated
 from contracts.products import ProductDirectory
+from contracts.sales import SaleBoard, SaleCard
 from kit import telemetry
 from kit.clock import Clock
 from kit.errors import TooManyRequests, Unavailable
@@ -25,8 +26,10 @@ from oltp.gateway.admission import (
     CartChanged,
     Claimed,
     Forgotten,
+    HasEnough,
     Known,
     Limited,
+    NothingLeft,
     Rate,
     Record,
     Short,
@@ -34,12 +37,16 @@ from oltp.gateway.admission import (
 )
 from oltp.gateway.domain import Purchase
 from oltp.gateway.errors import (
+    AlreadyBought,
     CartEmpty,
     CheckoutInFlight,
     IdempotencyKeyReused,
+    OneSaleAtATime,
     OrderTooLarge,
     OutOfStock,
+    OverSaleLimit,
     ProductsUnavailable,
+    SoldOut,
 )
 from oltp.gateway.order_log import OrderLog
 from oltp.gateway.recovery import Recovery
@@ -98,13 +105,16 @@ class Checkout:
         self._clock = clock
         self._unfinished: deque[_Unfinished] = deque(maxlen=10_000)
 
-    async def place(self, user_id: str, key: str, purchase: Purchase, products: ProductDirectory) -> Accepted:
+    async def place(
+        self, user_id: str, key: str, purchase: Purchase, products: ProductDirectory, sales: SaleBoard
+    ) -> Accepted:
         """Buys the customer's cart.
 
         Raises:
             IdempotencyKeyReused: the key came with another body before.
             CheckoutInFlight: the key's first request, or another checkout of this cart, has no answer yet.
             CartEmpty, ProductsUnavailable, OutOfStock, OrderTooLarge: the cart can't be bought as it is.
+            OneSaleAtATime, OverSaleLimit, SoldOut, AlreadyBought: it can't because of a flash sale.
             TooManyRequests: the customer's limit of checkouts is reached.
             Unavailable: Kafka is away, or Redis is just learning its keys again; the same key is safe to try again.
         """
@@ -116,15 +126,22 @@ class Checkout:
             if not seen.remembers:
                 await self._recovered()
                 continue
-            order = await self._order(user_id, key, request_hash, purchase, seen.cart, products)
-            verdict = await self._admission.claim(order)
+            sale = self._sale(seen.cart, sales)
+            order = await self._order(user_id, key, request_hash, purchase, seen.cart, products, sale)
+            verdict = await self._admission.claim(order, sale)
             match verdict:
-                case Claimed(rate):
-                    return await self._produce(order, rate)
+                case Claimed(rate, ahead):
+                    return await self._produce(_queued(order, ahead), rate)
                 case Known(record):
                     return await self._known(user_id, key, request_hash, record)
                 case Limited(rate):
                     raise self._limited(rate)
+                case NothingLeft():
+                    assert sale is not None
+                    raise SoldOut(sale)
+                case HasEnough(bought):
+                    assert sale is not None
+                    raise AlreadyBought(sale, bought) if bought else OverSaleLimit(sale, seen.cart[sale.product_id])
                 case Short(left):
                     raise OutOfStock(describe(left, order))
                 case Busy():
@@ -137,6 +154,13 @@ class Checkout:
         if not await self._recovery.wait(self._settings.checkout_recovery_wait_seconds):
             raise Unavailable("The shop is recalling its latest checkouts; please try again with the same key.")
 
+    def _sale(self, cart: dict[str, int], sales: SaleBoard) -> SaleCard | None:
+        now = self._clock.now()
+        found = [sale for product_id in cart if (sale := sales.running(product_id, now)) is not None]
+        if len(found) > 1:
+            raise OneSaleAtATime(sorted(sale.product_id for sale in found))
+        return found[0] if found else None
+
     async def _order(
         self,
         user_id: str,
@@ -145,10 +169,11 @@ class Checkout:
         purchase: Purchase,
         cart: dict[str, int],
         products: ProductDirectory,
+        sale: SaleCard | None,
     ) -> OrderCreated:
         if not cart:
             raise CartEmpty("Put something into the cart first.")
-        priced = domain.price(cart, await products.get_many(cart))
+        priced = domain.price(cart, await products.get_many(cart), sale)
         if priced.unavailable:
             raise ProductsUnavailable(priced.unavailable)
         if priced.total > domain.LARGEST_TOTAL:
@@ -166,8 +191,9 @@ class Checkout:
             lines=priced.lines,
             shipping_address=purchase.shipping_address,
             payment_method=purchase.payment_method,
-            queue_position=self._order_log.backlog(order_id),
+            queue_position=self._order_log.backlog(sale.product_id if sale is not None else order_id),
             created_at=self._clock.now(),
+            sale=sale.terms if sale is not None else None,
         )
 
     def _limited(self, rate: Rate) -> TooManyRequests:
@@ -198,7 +224,7 @@ class Checkout:
             if record.age_ms >= self._settings.checkout_takeover_seconds * 1000:
                 if await self._admission.take_over(user_id, key, record):
                     log.info("checkout.taken_over", order_id=record.order_id)
-                    return await self._produce(record.order, None)
+                    return await self._produce(_queued(record.order, record.ahead), None)
             elif asyncio.get_running_loop().time() - started >= self._settings.checkout_wait_seconds:
                 raise CheckoutInFlight("The first request with this key has no answer yet.")
             await asyncio.sleep(pause)
@@ -218,6 +244,7 @@ class Checkout:
             time=order.created_at,
             correlationid=telemetry.correlation_id(),
             traceparent=telemetry.traceparent(),
+            partitionkey=order.sale.product_id if order.sale is not None else "",
         )
         try:
             async with asyncio.timeout(self._settings.checkout_produce_seconds):
@@ -273,3 +300,10 @@ class Checkout:
                     log.error("checkout.unfinished", order_id=first.accepted.order_id, exc_info=error)
                 if self._unfinished and self._unfinished[0] is first:
                     self._unfinished.popleft()
+
+
+def _queued(order: OrderCreated, ahead: int) -> OrderCreated:
+    """The order with its place in a flash sale: behind the log's backlog, and behind those who want its last units."""
+    if ahead <= order.queue_position:
+        return order
+    return msgspec.structs.replace(order, queue_position=ahead)

@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 from sqlalchemy import CursorResult, Result, Row, text
 
 from contracts.orders import Allocation
+from contracts.sales import SaleFigures
 from kit.db import Database, ReadSession, WriteSession
 from oltp.inventory.domain import Level, Reservation, ReservationStatus, Stock, StockChange, Warehouse
 
@@ -197,6 +198,21 @@ _LEDGER_COLUMNS: Final = """
 """
 
 
+_SALE_FIGURES: Final = text(
+    """
+    SELECT CAST(sale_id AS text) AS sale_id, paid, taken - paid AS held, waiting
+    FROM inventory.sales WHERE sale_id = ANY(CAST(:sales AS uuid[]))
+    """
+)
+_WAITING_ORDERS: Final = text(
+    """
+    SELECT CAST(sale_id AS text) AS sale_id, CAST(order_id AS text) AS order_id
+    FROM inventory.sale_claims WHERE sale_id = ANY(CAST(:sales AS uuid[])) AND command IS NOT NULL
+    ORDER BY sale_claims.sale_id, place
+    """
+)
+
+
 class InventoryReads:
     """Queries that change nothing."""
 
@@ -212,6 +228,18 @@ class InventoryReads:
         """The same for the next ``limit`` products in order of their ids."""
         rows = await self._session.execute(_AVAILABLE_AFTER, {"after": product_id, "limit": limit})
         return [(row.product_id, row.available) for row in rows]
+
+    async def sale_figures(self, sale_ids: Collection[str]) -> dict[str, SaleFigures]:
+        """Of those of the flash sales that an order has come for."""
+        rows = await self._session.execute(_SALE_FIGURES, {"sales": list(sale_ids)})
+        return {row.sale_id: SaleFigures(sold=row.paid, held=row.held, waiting=row.waiting) for row in rows}
+
+    async def waiting_orders(self, sale_ids: Collection[str]) -> dict[str, list[str]]:
+        """Sale id → the orders that wait for a unit, first come first."""
+        waiting: dict[str, list[str]] = {}
+        for row in await self._session.execute(_WAITING_ORDERS, {"sales": list(sale_ids)}):
+            waiting.setdefault(row.sale_id, []).append(row.order_id)
+        return waiting
 
     async def warehouses(self) -> list[WarehouseRow]:
         """All warehouses, preferred ones first."""
@@ -514,7 +542,7 @@ def _rows(result: Result[Any]) -> int:
 
 
 class DatabaseBooks:
-    """:class:`oltp.inventory.gate.Books` over the database, a short read transaction for each question."""
+    """:class:`oltp.inventory.gate.Books` and :class:`contracts.sales.SaleBooks`, a read transaction a question."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -528,3 +556,13 @@ class DatabaseBooks:
         """Of the next ``limit`` products in order of their ids."""
         async with self._database.read() as session:
             return await InventoryReads(session).available_after(product_id, limit)
+
+    async def figures(self, sale_ids: Collection[str]) -> dict[str, SaleFigures]:
+        """Of those of the flash sales that an order has come for."""
+        async with self._database.read() as session:
+            return await InventoryReads(session).sale_figures(sale_ids)
+
+    async def waiting(self, sale_ids: Collection[str]) -> dict[str, list[str]]:
+        """Sale id → the orders that wait for a unit, first come first."""
+        async with self._database.read() as session:
+            return await InventoryReads(session).waiting_orders(sale_ids)

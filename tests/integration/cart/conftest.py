@@ -18,6 +18,7 @@ from kit.ids import new_id
 from kit.resources import Resources
 from oltp.cart.endpoints import router
 from oltp.cart.state import lifespan
+from tests.sale_board import HandMadeBoard
 
 
 class Stock:
@@ -40,6 +41,7 @@ class Corner:
     resources: Resources
     state: dict[str, Any]
     products: Stock = field(default_factory=Stock)
+    sales: HandMadeBoard = field(default_factory=HandMadeBoard)
     users: list[str] = field(default_factory=list)
 
     def product(self, name: str = "Kettle", *, price: int = 1999, active: bool = True) -> str:
@@ -90,7 +92,7 @@ async def api(corner: Corner) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(corner.resources.settings, title="Cart", routers=[router])
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        state = {"resources": corner.resources, "products": corner.products, **corner.state}
+        state = {"resources": corner.resources, "products": corner.products, "sales": corner.sales, **corner.state}
         await app({**scope, "state": state}, receive, send)
 
     transport = httpx.ASGITransport(app=with_state, raise_app_exceptions=False)

@@ -24,6 +24,7 @@ from oltp.catalog.endpoints import router
 from oltp.catalog.repository import ProductWriter
 from oltp.catalog.settings import CatalogSettings
 from oltp.catalog.state import CatalogState, CategoryCounts
+from tests.sale_board import HandMadeBoard
 
 _REDIS_DATABASE = 12
 
@@ -37,6 +38,7 @@ class Catalog:
     state: CatalogState
     category: str
     announced: list[Envelope] = field(default_factory=list)
+    sales: HandMadeBoard = field(default_factory=HandMadeBoard)
 
     @property
     def redis(self) -> Redis:
@@ -127,6 +129,7 @@ async def api(catalog: Catalog) -> AsyncIterator[httpx.AsyncClient]:
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         state = {"resources": catalog.resources, "catalog": catalog.state, "products": catalog.state.directory}
+        state["sales"] = catalog.sales
         await app({**scope, "state": state}, receive, send)
 
     transport = httpx.ASGITransport(app=with_state, raise_app_exceptions=False)

@@ -31,6 +31,7 @@ from kit.resources import Resources
 from kit.settings import Settings
 from oltp.gateway.app import create
 from oltp.gateway.settings import GatewaySettings
+from tests.sale_board import HandMadeBoard
 
 REDIS_DATABASE: Final = 5
 BODY: Final[dict[str, Any]] = {
@@ -50,6 +51,7 @@ class Shelf:
     """A product directory whose products are put there by hand."""
 
     cards: dict[str, ProductCard] = field(default_factory=dict)
+    sales: HandMadeBoard = field(default_factory=HandMadeBoard)
 
     def put(self, *, unit_price: int = 1250, active: bool = True, currency: str = "USD", name: str = "Tea") -> str:
         """A new product's id."""
@@ -74,7 +76,7 @@ class Shelf:
 
         @asynccontextmanager
         async def opened(_: Resources) -> AsyncIterator[dict[str, Any]]:
-            yield {"products": self}
+            yield {"products": self, "sales": self.sales}
 
         return opened
 

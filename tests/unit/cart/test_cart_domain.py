@@ -23,7 +23,7 @@ def card(
 
 
 def cart(quantities: dict[str, int], *cards: ProductCard, stock: dict[str, int | None] | None = None) -> Cart:
-    return assemble(quantities, {c.product_id: c for c in cards}, stock or {}, currency="USD", low=10)
+    return assemble(quantities, {c.product_id: c for c in cards}, stock or {}, {}, currency="USD", low=10)
 
 
 @pytest.mark.parametrize(

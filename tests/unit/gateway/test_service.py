@@ -18,6 +18,7 @@ from oltp.gateway.app import describing_settings
 from oltp.gateway.domain import Purchase
 from oltp.gateway.errors import CheckoutInFlight
 from oltp.gateway.service import Checkout
+from tests.sale_board import HandMadeBoard
 
 PURCHASE = Purchase(
     Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y", country="GB"),
@@ -52,7 +53,7 @@ class _Admission:
     async def record(self, user_id: str, key: str) -> Record | None:
         return self.other
 
-    async def claim(self, order: Any) -> Any:
+    async def claim(self, order: Any, sale: Any) -> Any:
         return self.verdict
 
     async def let_go(self, order: Any) -> None:
@@ -96,7 +97,7 @@ def _checkout(admission: _Admission, producer: _Producer | None = None) -> Check
 async def test_an_order_in_the_log_is_accepted_though_redis_is_away_and_finished_later() -> None:
     admission = _Admission(failures=2)
     checkout = _checkout(admission)
-    accepted = await checkout.place("user", "key", PURCHASE, _Shelf())
+    accepted = await checkout.place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
     assert b'"queue_position":7' in accepted.body
     assert admission.finished == []
     task = asyncio.create_task(checkout.run())
@@ -110,23 +111,25 @@ async def test_an_order_in_the_log_is_accepted_though_redis_is_away_and_finished
 async def test_without_kafka_the_claim_is_let_go_and_the_answer_is_503() -> None:
     admission = _Admission()
     with pytest.raises(Unavailable):
-        await _checkout(admission, _Producer(TimeoutError())).place("user", "key", PURCHASE, _Shelf())
+        await _checkout(admission, _Producer(TimeoutError())).place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
     assert len(admission.let_go_of) == 1
 
 
 async def test_a_bug_is_not_taken_for_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
-        await _checkout(_Admission(), _Producer(ZeroDivisionError())).place("user", "key", PURCHASE, _Shelf())
+        await _checkout(_Admission(), _Producer(ZeroDivisionError())).place(
+            "user", "key", PURCHASE, _Shelf(), HandMadeBoard()
+        )
 
 
 async def test_the_answer_of_whoever_has_the_key_after_redis_was_wiped_in_between() -> None:
     from oltp.gateway import domain
 
     other = Record("other", domain.request_hash(PURCHASE), "0", 0, None, b"theirs")
-    accepted = await _checkout(_Admission(other=other)).place("user", "key", PURCHASE, _Shelf())
+    accepted = await _checkout(_Admission(other=other)).place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
     assert (accepted.order_id, accepted.body) == ("other", b"theirs")
 
 
 async def test_a_memory_that_keeps_going_ends_the_tries() -> None:
     with pytest.raises(CheckoutInFlight):
-        await _checkout(_Admission(verdict=Forgotten())).place("user", "key", PURCHASE, _Shelf())
+        await _checkout(_Admission(verdict=Forgotten())).place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())

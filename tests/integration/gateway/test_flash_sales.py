@@ -1,0 +1,119 @@
+"""Flash sales at the checkout: the price, who is let through, and into which partition."""
+
+import asyncio
+import datetime as dt
+
+from contracts import redis_keys
+from oltp.gateway.order_log import partition_of
+from oltp.sales.gate import SaleGate, Standing
+from tests.integration.gateway.conftest import Gateway, OrderEvents
+
+
+async def test_the_sales_price_holds_in_its_window(gateway: Gateway, order_events: OrderEvents) -> None:
+    product_id, other = gateway.shelf.put(unit_price=1250), gateway.shelf.put(unit_price=300)
+    sale = gateway.shelf.sales.put(product_id, unit_price=500)
+    shopper = gateway.shopper()
+    await shopper.put_in_cart({product_id: 1, other: 2})
+    answer = await shopper.checkout()
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["total_amount"] == 500 + 2 * 300
+    [(envelope, created, partition, _)] = await order_events.created(shopper.user_id)
+    assert created.sale == sale.terms
+    assert envelope.partitionkey == product_id
+    assert partition == partition_of(product_id, 6)
+
+    gateway.shelf.sales.put(product_id, ends_at=dt.datetime.now(dt.UTC))
+    await shopper.put_in_cart({product_id: 1})
+    answer = await shopper.checkout()
+    assert answer.json()["total_amount"] == 1250
+    _, (envelope, created, partition, _) = sorted(
+        await order_events.created(shopper.user_id), key=lambda found: found[1].created_at
+    )
+    assert created.sale is None
+    assert (envelope.partitionkey, partition) == ("", partition_of(created.order_id, 6))
+
+
+async def test_a_normal_price_that_fell_below_the_sales_is_what_is_paid(gateway: Gateway) -> None:
+    product_id = gateway.shelf.put(unit_price=400)
+    gateway.shelf.sales.put(product_id, unit_price=500)
+    shopper = gateway.shopper()
+    await shopper.put_in_cart({product_id: 1})
+    assert (await shopper.checkout()).json()["total_amount"] == 400
+
+
+async def test_as_many_are_let_through_as_can_buy_or_wait(gateway: Gateway, order_events: OrderEvents) -> None:
+    product_id = gateway.shelf.put()
+    sale = gateway.shelf.sales.put(product_id, units=5, waiting_places=3)
+    shoppers = [gateway.shopper() for _ in range(30)]
+    for shopper in shoppers:
+        await shopper.put_in_cart({product_id: 1})
+    answers = await asyncio.gather(*(shopper.checkout() for shopper in shoppers))
+    accepted = [answer for answer in answers if answer.status_code == 202]
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert len(accepted) == 8
+    assert {(answer.status_code, answer.json()["type"]) for answer in refused} == {(409, "sold-out")}
+    assert refused[0].json()["sale_id"] == sale.sale_id
+    assert sorted(answer.json()["queue_position"] for answer in accepted)[-3:] == [1, 2, 3]
+    logged = [await order_events.created(shopper.user_id) for shopper in shoppers]
+    assert sum(map(len, logged)) == 8
+
+
+async def test_a_customer_gets_no_more_than_the_sale_allows(gateway: Gateway) -> None:
+    product_id = gateway.shelf.put()
+    gateway.shelf.sales.put(product_id, units=10, units_per_customer=2)
+    shopper = gateway.shopper()
+    await shopper.put_in_cart({product_id: 3})
+    answer = await shopper.checkout()
+    assert (answer.status_code, answer.json()["type"], answer.json()["requested"]) == (409, "over-sale-limit", 3)
+    await shopper.put_in_cart({product_id: 2})
+    assert (await shopper.checkout("first")).status_code == 202
+    await shopper.put_in_cart({product_id: 1})
+    answer = await shopper.checkout("second")
+    assert (answer.status_code, answer.json()["type"], answer.json()["bought"]) == (409, "already-bought", 2)
+    assert (await shopper.checkout("first")).status_code == 202
+
+
+async def test_who_ends_without_a_unit_makes_room_until_all_are_paid(gateway: Gateway) -> None:
+    product_id = gateway.shelf.put()
+    sale = gateway.shelf.sales.put(product_id, units=1, waiting_places=1)
+    gate = SaleGate(gateway.redis)
+
+    async def try_to_buy() -> tuple[int, str]:
+        shopper = gateway.shopper()
+        await shopper.put_in_cart({product_id: 1})
+        answer = await shopper.checkout()
+        return answer.status_code, answer.json().get("order_id") or answer.json()["type"]
+
+    (_, first), (_, second), third = [await try_to_buy() for _ in range(3)]
+    assert third == (409, "sold-out")
+    await gate.settle([(sale.sale_id, first, Standing.GONE)])
+    status, fourth = await try_to_buy()
+    assert status == 202
+    await gate.settle([(sale.sale_id, second, Standing.SOLD), (sale.sale_id, fourth, Standing.GONE)])
+    assert await try_to_buy() == (409, "sold-out")
+    assert await gateway.redis.hgetall(redis_keys.sale(sale.sale_id)) == {"claimed": "1", "sold": "1"}
+
+
+async def test_a_sale_does_not_ask_the_stock_that_its_own_orders_hold(gateway: Gateway) -> None:
+    product_id, other = gateway.shelf.put(), gateway.shelf.put()
+    gateway.shelf.sales.put(product_id, units=1, waiting_places=1)
+    await gateway.redis.mset({redis_keys.stock(product_id): 0, redis_keys.stock(other): 0})
+    shopper = gateway.shopper()
+    await shopper.put_in_cart({product_id: 1})
+    assert (await shopper.checkout()).status_code == 202
+    mixed = gateway.shopper()
+    await mixed.put_in_cart({product_id: 1, other: 1})
+    answer = await mixed.checkout()
+    assert answer.json()["type"] == "out-of-stock"
+    assert [product["product_id"] for product in answer.json()["products"]] == [other]
+
+
+async def test_an_order_takes_one_product_that_is_in_a_sale(gateway: Gateway) -> None:
+    products = sorted(gateway.shelf.put() for _ in range(2))
+    for product_id in products:
+        gateway.shelf.sales.put(product_id)
+    shopper = gateway.shopper()
+    await shopper.put_in_cart(dict.fromkeys(products, 1))
+    answer = await shopper.checkout()
+    assert (answer.status_code, answer.json()["type"]) == (409, "one-sale-at-a-time")
+    assert answer.json()["product_ids"] == products
