@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from contracts import redis_keys
+from contracts.sales import SaleStanding
 from kit.auth import Role
 from kit.ids import new_id
 from oltp.cart.repository import Carts
@@ -47,6 +48,7 @@ async def test_adds_up(corner: Corner, api: httpx.AsyncClient):
         "unit_price": 1999,
         "currency": "USD",
         "line_total": 5997,
+        "sale": None,
         "warning": None,
     }
     assert (document["total"], document["total_quantity"], document["can_checkout"]) == (6497, 4, True)
@@ -251,3 +253,51 @@ async def test_answers_503_while_redis_or_the_catalog_is_away(corner: Corner, ap
     corner.state["carts"] = Carts(Redis(port=1), corner.state["cart_settings"])
     answer = await api.get("/api/cart", headers=ada)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "standing", "code", "can_checkout"),
+    [
+        (1, SaleStanding(left=2, admits=True), None, True),
+        (1, None, None, True),
+        (2, SaleStanding(left=2, admits=True), "sale_limit", False),
+        (1, SaleStanding(left=0, admits=True), "waiting_list", True),
+        (1, SaleStanding(left=0, admits=False), "sold_out", False),
+    ],
+)
+async def test_a_flash_sale_is_shown_at_its_price(
+    corner: Corner,
+    api: httpx.AsyncClient,
+    quantity: int,
+    standing: SaleStanding | None,
+    code: str | None,
+    can_checkout: bool,
+):
+    kettle, ada = corner.product(price=1999), corner.customer()
+    sale = corner.sales.put(kettle, unit_price=500)
+    if standing is not None:
+        corner.sales.standings[sale.sale_id] = standing
+    cart = (await api.post(ADD, json={"product_id": kettle, "quantity": quantity}, headers=ada)).json()
+    [item] = cart["items"]
+    assert item["unit_price"] == 500
+    assert cart["total"] == 500 * quantity
+    assert item["sale"] == {
+        "sale_id": sale.sale_id,
+        "unit_price": 500,
+        "regular_unit_price": 1999,
+        "ends_at": sale.ends_at.isoformat().replace("+00:00", "Z"),
+        "units_per_customer": 1,
+        "units_left": standing.left if standing is not None else None,
+    }
+    assert (item["warning"] and item["warning"]["code"]) == code
+    assert cart["can_checkout"] is can_checkout
+
+
+async def test_products_of_two_flash_sales_are_bought_one_by_one(corner: Corner, api: httpx.AsyncClient):
+    ada = corner.customer()
+    for name in ("Kettle", "Teapot"):
+        product_id = corner.product(name)
+        corner.sales.put(product_id)
+        cart = (await api.post(ADD, json={"product_id": product_id}, headers=ada)).json()
+    assert [item["warning"]["code"] for item in cart["items"]] == ["one_sale", "one_sale"]
+    assert cart["can_checkout"] is False

@@ -1,5 +1,6 @@
 """What customers see of the catalog over HTTP."""
 
+import datetime as dt
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from contracts import redis_keys
+from contracts.sales import SaleStanding
 from kit.ids import new_id
 
 from .conftest import Catalog
@@ -168,3 +170,38 @@ async def test_categories_count_what_is_for_sale(catalog: Catalog, api: httpx.As
     items = answer.json()["items"]
     assert {"slug": catalog.category, "name": catalog.category.title(), "product_count": 4} in items
     assert [item["name"] for item in items] == sorted(item["name"] for item in items)
+
+
+async def test_a_flash_sale_is_shown_while_it_runs(catalog: Catalog, api: httpx.AsyncClient):
+    product_id = await catalog.add(name="Rush", unit_price=3000)
+    await catalog.redis.set(redis_keys.stock(product_id), 900)
+    now = catalog.clock.now()
+    sale = catalog.sales.put(
+        product_id,
+        unit_price=1000,
+        units=100,
+        starts_at=now + dt.timedelta(seconds=1),
+        ends_at=now + dt.timedelta(hours=1),
+    )
+
+    async def shown() -> dict[str, Any]:
+        document = (await api.get(f"/api/products/{product_id}")).json()
+        [item] = [item for item in (await listed(api, category=catalog.category))["items"] if item["id"] == product_id]
+        assert item == {name: document[name] for name in item}
+        return document
+
+    before = await shown()
+    assert (before["sale"], before["stock"]) == (None, 900)
+    catalog.clock.advance(dt.timedelta(seconds=1))
+    for standing, availability in (
+        (SaleStanding(left=40, admits=True), "in_stock"),
+        (SaleStanding(left=0, admits=True), "out_of_stock"),
+        (SaleStanding(left=0, admits=False), "out_of_stock"),
+    ):
+        catalog.sales.standings[sale.sale_id] = standing
+        document = await shown()
+        assert (document["unit_price"], document["sale"]["unit_price"]) == (3000, 1000)
+        assert (document["stock"], document["sale"]["units_left"]) == (standing.left, standing.left)
+        assert (document["availability"], document["sale"]["sold_out"]) == (availability, not standing.admits)
+    catalog.clock.advance(dt.timedelta(hours=1))
+    assert await shown() == before
