@@ -21,7 +21,10 @@ class Birth:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a batch needs to know: its orders (locked), the steps its messages took before, and what waits for them."""
+    """What a batch needs to know: its orders (locked), the steps its messages took before, and what waits for them.
+
+    ``recorded`` holds each step that a message of the batch took before, and those that were taken along with it.
+    """
 
     orders: dict[str, Order] = field(default_factory=dict)
     recorded: dict[tuple[str, str], Transition] = field(default_factory=dict)
@@ -53,6 +56,7 @@ class Batch:
         self._now = now
         self.changes = Changes()
         self.messages: list[Envelope] = []
+        self._by_order: dict[str, list[Transition]] | None = None
 
     def take(self, envelope: Envelope, payload: Message, partition: int = 0, offset: int = 0) -> None:
         """Applies one message, which lay at ``offset`` of ``partition``.
@@ -65,7 +69,8 @@ class Batch:
         if order is not None and recorded is not None:
             if isinstance(payload, OrderCreated):
                 order = replace(order, lines=tuple(payload.lines))
-            self.messages += order_saga.outputs(order, recorded)
+            for step in self._taken_along(order.order_id, recorded):
+                self.messages += order_saga.outputs(order, step)
         elif isinstance(payload, OrderCreated):
             if order is None:
                 self._create(envelope, payload, partition, offset)
@@ -73,6 +78,19 @@ class Batch:
             self._park(envelope)
         else:
             self._advance(order, envelope, payload)
+
+    def _taken_along(self, order_id: str, first: Transition) -> list[Transition]:
+        """A step, and those after it in the same batch: parked messages that it took up are not delivered again."""
+        if self._by_order is None:
+            self._by_order = {}
+            for (owner, _), step in self._snapshot.recorded.items():
+                self._by_order.setdefault(owner, []).append(step)
+        steps = [
+            step
+            for step in self._by_order.get(order_id, ())
+            if step.sequence > first.sequence and step.occurred_at == first.occurred_at
+        ]
+        return [first, *sorted(steps, key=lambda step: step.sequence)]
 
     def _create(self, envelope: Envelope, created: OrderCreated, partition: int, offset: int) -> None:
         key = created.user_id, created.idempotency_key

@@ -1,6 +1,7 @@
 """``surge saga``: look into an order's saga, handle dead letters, run the simulator."""
 
 import asyncio
+import itertools
 from collections import Counter
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from kit.ids import is_uuid
 from kit.resources import open_resources
 from kit.settings import Settings
 from sagas import dead_letters, simulator, store
+from sagas import matrix as every_cell
 from sagas.dead_letters import DeadLetter
 
 app = typer.Typer(help="The order saga: what happened to an order, dead letters, the simulator.", no_args_is_help=True)
@@ -142,6 +144,34 @@ def simulate(
     console.print(
         f"{len(seeds):,} schedules, {messages:,} messages, {crashes:,} crashes: the books hold in all ({ended})."
     )
+
+
+@app.command()
+def matrix() -> None:
+    """Kills the saga at every boundary of every step while every step fails in every way, and checks each ending."""
+    table = Table("cancelled when", "who is quicker", "cells", "delivered", "cancelled", "longest", box=None)
+    total = 0
+    for cancel_in, pace in itertools.product(every_cell.WISHES, every_cell.Pace):
+        endings: Counter[str] = Counter()
+        longest = 0.0
+        try:
+            for _, ending in track(
+                every_cell.lives(cancel_in, pace),
+                description=f"{cancel_in or 'wanted'}, {pace}",
+                total=None,
+                console=console,
+                transient=True,
+            ):
+                endings[ending.status] += 1
+                longest = max(longest, ending.seconds)
+        except every_cell.CellBroken as broken:
+            console.print(f"[red]The books are broken.[/] {escape(str(broken))}")
+            raise typer.Exit(1) from None
+        total += endings.total()
+        delivered, cancelled = (str(endings[status]) for status in ("delivered", "cancelled"))
+        table.add_row(cancel_in or "(wanted)", pace, str(endings.total()), delivered, cancelled, f"{longest:.0f} s")
+    console.print(table)
+    console.print(f"{total:,} lives of an order: each came to its end in time, and the books hold.")
 
 
 async def _read() -> list[DeadLetter]:

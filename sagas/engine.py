@@ -110,12 +110,17 @@ class Saga:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """A command that was sent and not yet answered. ``tries`` counts its sendings; it is due again at ``due_at``."""
+    """A command that was sent and not yet answered.
+
+    ``tries`` counts its sendings; it is due again at ``due_at``. ``sent_by`` is the sequence of the transition that
+    sent it first: a saga that comes back to a state sends the same command anew, and waits for an answer of its own.
+    """
 
     command: str
     attempt: int
     tries: int
     due_at: dt.datetime
+    sent_by: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +216,15 @@ def _go(
     moves = go.to != instance.status or instance.sequence == 0
     state = saga.states[go.to]
     outstanding = [o for o in instance.outstanding if o.command not in go.drop]
-    outstanding += [Outstanding(command, 1, 1, now + FIRST_RESEND) for command in go.send]
+    sequence = instance.sequence + 1
+    outstanding += [Outstanding(command, 1, 1, now + FIRST_RESEND, sequence) for command in go.send]
     if retried is not None:
-        wait = min(FIRST_RETRY * 2 ** (retried.attempt - 1), LONGEST_RETRY)
-        outstanding.append(Outstanding(retried.command, retried.attempt + 1, 0, now + wait))
+        wait = _backed_off(FIRST_RETRY, LONGEST_RETRY, retried.attempt - 1)
+        outstanding.append(Outstanding(retried.command, retried.attempt + 1, 0, now + wait, retried.sent_by))
     event = go.emit or (state.emits if moves else None)
     deadline = instance.deadline
     if moves:
         deadline = now + state.time_out if state.time_out is not None else None
-    sequence = instance.sequence + 1
     transition = Transition(
         sequence=sequence,
         message_id=message_id,
@@ -231,6 +236,11 @@ def _go(
         occurred_at=now,
     )
     return Moved(Instance(go.to, sequence, tuple(outstanding), deadline), transition)
+
+
+def _backed_off(first: dt.timedelta, longest: dt.timedelta, doublings: int) -> dt.timedelta:
+    """``first``, doubled so many times, but never more than ``longest``; a timedelta overflows after some forty."""
+    return min(first * (1 << min(doublings, 20)), longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +261,7 @@ def due(instance: Instance, now: dt.datetime) -> Due:
     outstanding: list[Outstanding] = []
     for command in instance.outstanding:
         if command.due_at <= now:
-            wait = min(FIRST_RESEND * 2**command.tries, LONGEST_RESEND)
+            wait = _backed_off(FIRST_RESEND, LONGEST_RESEND, command.tries)
             command = replace(command, tries=command.tries + 1, due_at=now + wait)
             send.append(command)
         outstanding.append(command)

@@ -219,15 +219,18 @@ def cancel_reason(transition: Transition, known: str | None) -> str | None:
     return transition.reason or CancelReason.CUSTOMER_REQUEST
 
 
-def command(order: Order, name: str, attempt: int, *, now: dt.datetime, causation_id: str = "") -> Envelope:
-    """A command in its envelope. The id depends on order, command and attempt alone: a resend has the same one.
+def command(
+    order: Order, name: str, attempt: int, *, sent_by: int, now: dt.datetime, causation_id: str = ""
+) -> Envelope:
+    """A command in its envelope.
 
+    The id depends on the order, the command, the transition that sent it and the attempt alone: a resend has the same.
     What is wanted in a flash sale is asked for in the order in which the log has its orders: under one key, like them.
     """
     together = order.sale.product_id if order.sale is not None and name == "inventory.reserve" else ""
     return seal(
         COMMANDS[name](order, attempt),
-        id=caused_id(order.order_id, name, str(attempt)),
+        id=caused_id(order.order_id, name, f"{sent_by}.{attempt}"),
         source=SOURCE,
         subject=order.order_id,
         time=now,
@@ -244,7 +247,7 @@ def with_instance(order: Order, instance: Instance, lines: tuple[OrderLine, ...]
 
 def resend(order: Order, outstanding: Outstanding, now: dt.datetime) -> Envelope:
     """An outstanding command, again."""
-    return command(order, outstanding.command, outstanding.attempt, now=now)
+    return command(order, outstanding.command, outstanding.attempt, sent_by=outstanding.sent_by, now=now)
 
 
 def time_out(order: Order, now: dt.datetime) -> Envelope:
@@ -266,7 +269,14 @@ def outputs(order: Order, transition: Transition) -> list[Envelope]:
     sealed: list[Envelope] = []
     for name in transition.outputs:
         if name in COMMANDS:
-            envelope = command(order, name, 1, now=transition.occurred_at, causation_id=transition.message_id)
+            envelope = command(
+                order,
+                name,
+                1,
+                sent_by=transition.sequence,
+                now=transition.occurred_at,
+                causation_id=transition.message_id,
+            )
         else:
             envelope = seal(
                 _event(order, transition, name),

@@ -46,6 +46,16 @@ _RECORDED = _arrays(
     "orders",
     "messages",
 )
+_TAKEN_ALONG = _arrays(
+    """
+    SELECT order_id::text, sequence, message_id, message_type, previous_status, status, reason, outputs, occurred_at
+    FROM orders.order_transitions
+    WHERE (order_id, occurred_at) IN
+        (SELECT id, moment FROM unnest(CAST(:orders AS uuid[]), CAST(:moments AS timestamptz[])) AS taken(id, moment))
+    """,
+    "orders",
+    "moments",
+)
 _HISTORY = text(
     """
     SELECT order_id::text, sequence, message_id, message_type, previous_status, status, reason, outputs, occurred_at
@@ -175,6 +185,12 @@ async def load(session: WriteSession, messages: Sequence[tuple[str, str]], keys:
         known = [pair for pair in messages if pair[0] in snapshot.orders]
         pairs = {"orders": [order for order, _ in known], "messages": [message for _, message in known]}
         for row in (await session.execute(_RECORDED, pairs)).mappings():
+            snapshot.recorded[row["order_id"], row["message_id"]] = _transition(row)
+    if snapshot.recorded:
+        # a batch's steps share their moment; what was parked before it comes again with what took it up
+        moments = {(order_id, step.occurred_at.isoformat()) for (order_id, _), step in snapshot.recorded.items()}
+        pairs = {"orders": [order for order, _ in moments], "moments": [moment for _, moment in moments]}
+        for row in (await session.execute(_TAKEN_ALONG, pairs)).mappings():
             snapshot.recorded[row["order_id"], row["message_id"]] = _transition(row)
     for row in (await session.execute(_PARKED, {"ids": ids})).mappings():
         snapshot.parked.setdefault(row["order_id"], []).append(decode(orjson.dumps(row["envelope"])))

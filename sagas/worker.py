@@ -44,7 +44,8 @@ def handled(saga: Saga) -> list[type[Message]]:
 class Clock:
     """Sends again what was not answered, and tells the saga of states that lasted too long.
 
-    Nothing is lost if the process dies between the commit and the sending: the order is due again later.
+    What is due is sent before that is committed: should the process die between, the next one sends it at once, with
+    the same ids.
     """
 
     resources: Resources
@@ -71,9 +72,9 @@ class Clock:
                 messages += [order_saga.resend(order, command, now) for command in is_due.send]
                 if is_due.timed_out:
                     messages.append(order_saga.time_out(order, now))
+            await self.resources.producer.send(messages)
             await store.save(session, changes, now)
         log.info("saga.due", orders=len(orders), messages=len(messages))
-        await self.resources.producer.send(messages)
         return len(orders)
 
 

@@ -1,5 +1,6 @@
 """The saga's handler on a real database: whatever order messages come in, once or twice, the books end the same."""
 
+import asyncio
 import datetime as dt
 import itertools
 import random
@@ -71,13 +72,18 @@ class Shop:
         async with self.resources.database.write() as session:
             return await self.handler(session, received(envelopes))
 
-    def saga_clock(self) -> tuple[Clock, list[Envelope]]:
-        """The saga's clock at this shop's time, and the list of what it produces for this shop's order."""
+    def saga_clock(self, *, dies: bool = False) -> tuple[Clock, list[Envelope]]:
+        """The saga's clock at this shop's time, and the list of what it produces for this shop's order.
+
+        One that ``dies`` does so when the broker has it all.
+        """
         produced: list[Envelope] = []
 
         class Recorder(EventProducer):
             async def send(_, envelopes: Iterable[Envelope]) -> list[Placement]:  # noqa: N805
                 produced.extend(e for e in envelopes if e.subject == self.order_id)
+                if dies:
+                    raise asyncio.CancelledError
                 return []
 
         recorder = Recorder(self.resources.settings)
@@ -155,6 +161,17 @@ async def test_a_message_delivered_again_sends_the_same_again(shop: Shop) -> Non
         again = await shop.deliver(message, message)
         assert again.messages == first.messages * 2
     assert (await shop.order()).instance.sequence == 7
+
+
+async def test_a_message_delivered_again_sends_what_it_took_up_too(shop: Shop) -> None:
+    created, reserved, paid, shipment, in_transit, *_ = shop.life()
+    await shop.deliver(created, reserved, paid)
+    assert sent(await shop.deliver(in_transit)) == []
+    shop.clock.advance(dt.timedelta(seconds=1))
+    first = await shop.deliver(shipment)
+    assert sent(first) == ["order.processing", "order.shipped", "inventory.fulfil"]
+    shop.clock.advance(dt.timedelta(seconds=1))
+    assert (await shop.deliver(shipment)).messages == first.messages
 
 
 async def test_one_batch_holds_a_whole_life(shop: Shop) -> None:
@@ -261,6 +278,19 @@ async def test_the_clock_times_payments_out_and_sends_unanswered_commands_again(
     outcome = await shop.deliver(*produced)
     assert sent(outcome) == ["order.cancelled", "payment.void", "inventory.release"]
     assert (await shop.order()).cancel_reason == "payment_timeout"
+
+
+async def test_a_clock_that_dies_is_followed_by_one_that_sends_the_same(shop: Shop) -> None:
+    created, reserved, *_ = shop.life()
+    await shop.deliver(created, reserved)
+    shop.clock.advance(dt.timedelta(seconds=121))
+    dying, lost = shop.saga_clock(dies=True)
+    with pytest.raises(asyncio.CancelledError):
+        await dying.tick()
+    clock, produced = shop.saga_clock()
+    await clock.tick()
+    assert [e.type for e in produced] == ["payment.charge", "order.time_out"]
+    assert [e.id for e in produced] == [e.id for e in lost]
 
 
 async def test_the_clock_rebuilds_the_reservation_from_the_rows(shop: Shop) -> None:

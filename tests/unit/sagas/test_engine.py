@@ -76,7 +76,7 @@ def flying(booking: Instance) -> Instance:
 
 def test_begin_sends_the_first_command() -> None:
     started = begin(TRIP, message_id="m0", now=NOW)
-    assert started.instance == Instance("booking", 1, (Outstanding("hotel.book", 1, 1, NOW + FIRST_RESEND),))
+    assert started.instance == Instance("booking", 1, (Outstanding("hotel.book", 1, 1, NOW + FIRST_RESEND, 1),))
     assert started.transition == Transition(1, "m0", "trip.asked", "booking", "booking", "", ("hotel.book",), NOW)
 
 
