@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from kit.db import Database, ReadSession, WriteSession
@@ -11,6 +12,14 @@ from kit.resources import Resources, open_resources
 from kit.settings import Settings
 
 _KINDS = {"unit", "integration", "e2e", "faults"}
+
+# rich's tracebacks take seconds each, more under coverage
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

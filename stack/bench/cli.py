@@ -202,6 +202,25 @@ def latency(
 
 
 @app.command()
+def recovery(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="PROCESS", help="Kill this one; repeat it.")
+    ] = None,
+    rate: Rate = 50,
+    json: Json = None,
+) -> None:
+    """Kills each process with -9 under load: how soon it is healthy, and the backlog gone."""
+    from stack.bench import recovery as recoveries
+
+    with Notes() as note:
+        measured = asyncio.run(recoveries.measure(only or recoveries.COMPONENTS, rate, note))
+    console.print(measured.render())
+    if json is not None:
+        json.write_bytes(orjson.dumps(measured.document(), option=orjson.OPT_INDENT_2) + b"\n")
+    raise typer.Exit(0 if measured.kept else 1)
+
+
+@app.command()
 def fields() -> None:
     """List the fields of the JSON with their meaning."""
     table = Table(box=None, pad_edge=False, header_style="bold dim")
