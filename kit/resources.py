@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from kit import db
 from kit import redis as kit_redis
-from kit.clock import Clock, SystemClock
+from kit.clock import Clock, SkewedClock, SystemClock
 from kit.db import Database
 from kit.kafka import EventProducer
 from kit.settings import Settings
@@ -33,7 +33,7 @@ async def open_resources(settings: Settings, *, producer_timeout: float = 10.0) 
         database=db.from_settings(settings),
         redis=kit_redis.connect(settings),
         producer=EventProducer(settings, timeout=producer_timeout),
-        clock=SystemClock(),
+        clock=SkewedClock(settings.clock_offset_file) if settings.clock_offset_file else SystemClock(),
     )
     try:
         yield resources

@@ -1,5 +1,6 @@
 """Settings of every process, read from ``SURGE_*`` environment variables once, at its start."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -37,6 +38,10 @@ class Settings(BaseSettings):
     log_json: bool = True
     cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=list)
     max_body_bytes: int = Field(default=64 * 1024, ge=1024)
+
+    clock_offset_file: Path | None = Field(
+        default=None, description="A file with seconds to add to the clock. Only for tests of wrong clocks."
+    )
 
     batch_size: int = Field(default=500, ge=1, description="Most messages that a consumer takes at once.")
     consumer_attempts: int = Field(default=3, ge=1, description="Tries before a poisonous message is set aside.")

@@ -27,17 +27,21 @@ app: Final = typer.Typer(
 
 
 class Delegate(NamedTuple):
-    """A group of commands that another package owns; imported when it is used."""
+    """A group of commands that another package owns; imported when it is used. ``own``: on a stack of its own."""
 
     name: str
     target: str
     help: str
+    own: bool = False
 
 
 DELEGATES: Final = (
     Delegate("audit", "audit.cli:app", "Prove the books: stock, money, orders, history."),
     Delegate("saga", "sagas.cli:app", "Look into an order's saga, its dead letters, its simulator."),
     Delegate("seed", "seed.cli:app", "Fill the shop with demo data."),
+    Delegate(
+        "chaos", "stack.chaos.cli:app", "Hurt a stack of its own under load; check what customers were told.", own=True
+    ),
     Delegate("bench", "stack.bench.cli:app", "Measure the running shop."),
 )
 
@@ -52,7 +56,8 @@ def _delegate(entry: Delegate) -> None:
     def run(context: typer.Context) -> None:
         from stack import environment
 
-        environment.apply(instances.current())
+        if not entry.own:
+            environment.apply(instances.current())
         module, _, attribute = entry.target.partition(":")
         target: Any = getattr(importlib.import_module(module), attribute)
         typer.main.get_command(target).main(args=list(context.args), prog_name=f"surge {entry.name}")

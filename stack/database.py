@@ -20,16 +20,18 @@ _SCHEMA_STAMP: Final = "schema-stamp"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Postgres server and the secrets of the stack that it belongs to."""
+    """A Postgres server and the secrets of its stack. ``dialled``: the port that others reach it by, if another."""
 
     host: str
     port: int
     secret: Mapping[str, str]
+    dialled: int | None = None
 
     @classmethod
     def of(cls, instance: Instance) -> "Server":
         """The native server of an instance."""
-        return cls("127.0.0.1", instance.port(PROCESSES[POSTGRES].port), ensure_secrets(instance))
+        offset = PROCESSES[POSTGRES].port
+        return cls("127.0.0.1", instance.port(offset), ensure_secrets(instance), instance.dial_base + offset)
 
     @property
     def url(self) -> str:
@@ -42,7 +44,7 @@ class Server:
         """The shop's database, as Debezium reads it."""
         return SourceDatabase(
             host=self.host,
-            port=self.port,
+            port=self.dialled or self.port,
             name=DATABASE,
             user=REPLICATION_ROLE,
             password=self.secret["SURGE_DEBEZIUM_PASSWORD"],

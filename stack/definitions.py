@@ -246,13 +246,14 @@ REDIS_SETTINGS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class KafkaListen:
-    """Where the broker binds, and the name by which clients reach it."""
+    """Where the broker binds, and the name by which clients reach it; ``dialled`` is their port, if another."""
 
     bind: str
     host: str
     port: int
     controller_port: int
     data: str
+    dialled: int | None = None
 
 
 def kafka_settings(listen: KafkaListen) -> dict[str, str]:
@@ -263,7 +264,7 @@ def kafka_settings(listen: KafkaListen) -> dict[str, str]:
         "controller.quorum.bootstrap.servers": f"{listen.host}:{listen.controller_port}",
         "listeners": f"PLAINTEXT://{listen.bind}:{listen.port},CONTROLLER://{listen.bind}:{listen.controller_port}",
         "advertised.listeners": (
-            f"PLAINTEXT://{listen.host}:{listen.port},CONTROLLER://{listen.host}:{listen.controller_port}"
+            f"PLAINTEXT://{listen.host}:{listen.dialled or listen.port},CONTROLLER://{listen.host}:{listen.controller_port}"
         ),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",

@@ -73,13 +73,22 @@ def loopback(_: str) -> str:
 
 
 def shared(
-    *, name: str, home: str, port_base: int, secret: Mapping[str, str], host: Callable[[str], str] = loopback
+    *,
+    name: str,
+    home: str,
+    port_base: int,
+    secret: Mapping[str, str],
+    host: Callable[[str], str] = loopback,
+    dial_base: int | None = None,
 ) -> dict[str, str]:
-    """What every service is given. ``host`` maps a process's name to the name of the machine that it runs on."""
+    """What every service is given. ``host`` maps a process's name to the name of the machine that it runs on.
+
+    ``dial_base`` is the port base by which the processes reach each other, if it is not the one they listen at.
+    """
 
     def port(process: str, role: str | None = None) -> int:
         ports = PROCESSES[process].ports
-        return port_base + (ports[role] if role else PROCESSES[process].port)
+        return (dial_base or port_base) + (ports[role] if role else PROCESSES[process].port)
 
     def at(process: str, role: str | None = None) -> str:
         return f"{host(process)}:{port(process, role)}"
@@ -138,10 +147,21 @@ def build(instance: Instance) -> dict[str, str]:
     secret. Such variables in the caller's own environment count too, and come last.
     """
     fixed = shared(
-        name=instance.name, home=str(instance.home), port_base=instance.port_base, secret=ensure_secrets(instance)
+        name=instance.name,
+        home=str(instance.home),
+        port_base=instance.port_base,
+        secret=ensure_secrets(instance),
+        dial_base=instance.dial_base,
     )
     chosen = {**read_variables(instance.home / "settings.env"), **os.environ}
-    reserved = {"SURGE_PORT", "SURGE_PROCESS", "SURGE_HOST", "SURGE_PYTHON", "SURGE_SUPERVISED_BY"}
+    reserved = {
+        "SURGE_PORT",
+        "SURGE_PROCESS",
+        "SURGE_CLOCK_OFFSET_FILE",
+        "SURGE_HOST",
+        "SURGE_PYTHON",
+        "SURGE_SUPERVISED_BY",
+    }
     tuned = {
         key: value
         for key, value in chosen.items()
@@ -149,7 +169,7 @@ def build(instance: Instance) -> dict[str, str]:
         and key not in fixed
         and key not in SECRETS
         and key not in reserved
-        and not key.startswith("SURGE_TEST_")
+        and not key.startswith(("SURGE_TEST_", "SURGE_CHAOS_"))
     }
     return {**fixed, **tuned}
 

@@ -18,17 +18,23 @@ SHARED: Final = ROOT / ".surge"
 
 SHOP_PORT_BASE: Final = 18000
 TEST_PORT_BASE: Final = 19000
+CHAOS_PORT_BASE: Final = 20000
 PORTS_IN_USE: Final = 20
-"""An instance owns the ports base … base+19."""
+"""An instance owns the ports base … base+19; one that faults are injected into, as many again for its proxies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where an instance lives. ``home`` is absolute; nothing is created until ``create``."""
+    """Where an instance lives. ``home`` is absolute; nothing is created until ``create``.
+
+    ``faults``: its processes are started so that faults can be injected: they reach each other through proxies, and
+    each service's clock can be set wrong (see ``stack.chaos``).
+    """
 
     name: str
     home: Path
     port_base: int
+    faults: bool = False
 
     @property
     def data(self) -> Path:
@@ -57,6 +63,15 @@ class Instance:
 
     def port(self, offset: int) -> int:
         return self.port_base + offset
+
+    @property
+    def dial_base(self) -> int:
+        """The port base by which the processes reach each other: their own, or that of their proxies."""
+        return self.port_base + (PORTS_IN_USE if self.faults else 0)
+
+    def clock_file(self, process: str) -> Path:
+        """Holds by how many seconds a process's clock is wrong, if faults are injected."""
+        return self.run / f"{process}.clock"
 
     def log_file(self, process: str) -> Path:
         return self.logs / f"{process}.log"
@@ -88,7 +103,7 @@ class Instance:
         for directory in (self.home, self.data, self.logs, self.run, self.conf):
             directory.mkdir(parents=True, exist_ok=True)
         (self.home / "instance.json").write_text(
-            json.dumps({"name": self.name, "port_base": self.port_base}, indent=2) + "\n"
+            json.dumps({"name": self.name, "port_base": self.port_base, "faults": self.faults}, indent=2) + "\n"
         )
 
 
@@ -109,7 +124,14 @@ def current() -> Instance:
     base = int(asked) if asked and asked.isdigit() else int(str(stored.get("port_base") or SHOP_PORT_BASE))
     if not 1024 <= base <= 65535 - PORTS_IN_USE:
         raise StackError(f"SURGE_PORT_BASE must lie between 1024 and {65535 - PORTS_IN_USE}, not {asked}")
-    return Instance(name=name, home=home, port_base=base)
+    return Instance(name=name, home=home, port_base=base, faults=bool(stored.get("faults")))
+
+
+def chaos_instance() -> Instance:
+    """The isolated stack of ``surge chaos`` (``SURGE_CHAOS_HOME``, ``SURGE_CHAOS_PORT_BASE``)."""
+    home = Path(os.environ.get("SURGE_CHAOS_HOME") or SHARED / "chaos").expanduser().resolve()
+    base = int(os.environ.get("SURGE_CHAOS_PORT_BASE") or CHAOS_PORT_BASE)
+    return Instance(name="chaos", home=home, port_base=base, faults=True)
 
 
 def test_instance() -> Instance:

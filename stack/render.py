@@ -20,6 +20,8 @@ def command(instance: Instance, process: Process) -> list[str]:
     wrapper = [sys.executable, "-I", str(ROOT / "stack" / "run.py")]
     if process.module is not None:
         own = of_process(process, port_base=instance.port_base, listen="127.0.0.1")
+        if instance.faults:
+            own["SURGE_CLOCK_OFFSET_FILE"] = str(instance.clock_file(process.name))
         settings = [part for name, value in own.items() for part in ("--set", f"{name}={value}")]
         program = [sys.executable, "-m", process.module]
         wrapper += ["--environment", str(instance.conf / "environment"), *settings]

@@ -204,6 +204,7 @@ def prepare_kafka(instance: Instance) -> None:
         port=instance.port(kafka.ports["kafka"]),
         controller_port=instance.port(kafka.ports["controller"]),
         data=str(data),
+        dialled=instance.dial_base + kafka.ports["kafka"],
     )
     file.write_text(_properties(kafka_settings(listen)))
     _java_options(instance, KAFKA, _log4j())
@@ -231,7 +232,7 @@ def prepare_connect(instance: Instance) -> None:
         bind="127.0.0.1",
         host="127.0.0.1",
         port=instance.port(PROCESSES[CONNECT].port),
-        bootstrap=f"127.0.0.1:{instance.port(PROCESSES[KAFKA].port)}",
+        bootstrap=f"127.0.0.1:{instance.dial_base + PROCESSES[KAFKA].port}",
         plugins=str(jars.JARS / "plugins"),
     )
     (instance.conf / "connect.properties").write_text(_properties(settings))

@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -71,11 +71,12 @@ class ShopAway(Exception):
 
 @dataclass(slots=True)
 class Tracked:
-    """An order as its customer saw it go. Moments are of ``time.perf_counter``."""
+    """An order as its customer saw it go. Moments are of ``time.perf_counter``; ``answer`` is the checkout's body."""
 
     order_id: str
     asked_at: float
     accepted_at: float
+    answer: bytes = b""
     status: str = OrderStatus.PENDING
     reason: str = ""
     confirmed_at: float | None = None
@@ -104,15 +105,26 @@ class Tracked:
 
 
 class Shopper:
-    """One customer. Every request is tried again while the shop is away; a checkout keeps its key."""
+    """One customer. Every request is tried again while the shop is away; a checkout keeps its key.
+
+    ``news`` is told of each message of the WebSocket, with the number of the connection that it came by.
+    """
 
     def __init__(
-        self, http: httpx.AsyncClient, address: Address, *, websocket_url: str = "", patience: float = PATIENCE
+        self,
+        http: httpx.AsyncClient,
+        address: Address,
+        *,
+        websocket_url: str = "",
+        patience: float = PATIENCE,
+        news: Callable[[dict[str, Any], int], None] | None = None,
     ) -> None:
         self._http = http
         self._patience = patience
         self._address = {name: value for name, value in _plain(address).items() if value is not None}
         self._websocket_url = websocket_url
+        self._news = news
+        self._connections = 0
         self.token = ""
         self.orders: dict[str, Tracked] = {}
         self._early: dict[str, list[tuple[str, str, float]]] = {}
@@ -149,11 +161,22 @@ class Shopper:
         body = {"shipping_address": self._address, "payment_method": {"type": method, "token": token}}
         asked_at = time.perf_counter()
         answer = await self._ask("POST", "/api/orders/checkout", headers=headers, json=body)
-        tracked = Tracked(answer.json()["order_id"], asked_at, time.perf_counter())
+        tracked = Tracked(answer.json()["order_id"], asked_at, time.perf_counter(), answer.content)
         self.orders[tracked.order_id] = tracked
         for status, reason, at in self._early.pop(tracked.order_id, []):
             tracked.see(status, reason, at)
         return tracked
+
+    async def cancel(self, order_id: str) -> dict[str, Any] | None:
+        """Asks for a cancellation; the order as the answer shows it, or None if nothing is decided yet.
+
+        Raises:
+            Refused: if the order has left, or is not found.
+            ShopAway: if it can't be asked.
+        """
+        answer = await self._ask("PUT", f"/api/orders/{order_id}/cancel")
+        document: dict[str, Any] = answer.json()
+        return document if answer.status_code == 200 else None
 
     async def look_at(self, order_id: str) -> dict[str, Any]:
         """The order as the API shows it; tells its tracker.
@@ -192,8 +215,11 @@ class Shopper:
                 await asyncio.sleep(0.2)
 
     async def _listen(self, socket: ClientConnection, ready: asyncio.Event) -> None:
+        self._connections += 1
         async for text in socket:
             message = orjson.loads(text)
+            if self._news is not None:
+                self._news(message, self._connections)
             if message["type"] == "snapshot":
                 ready.set()
             order_id = message.get("order_id")
