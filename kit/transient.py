@@ -19,6 +19,11 @@ TRANSIENT: Final = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
     redis.exceptions.BusyLoadingError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
     pymongo.errors.ConnectionFailure,
     pymongo.errors.ExecutionTimeout,
     asyncpg.PostgresConnectionError,
@@ -26,14 +31,20 @@ TRANSIENT: Final = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
     sqlalchemy.exc.TimeoutError,
 )
-"""Failures that pass by themselves, whatever they say; others need a look at their cause."""
+"""Failures that pass by themselves, whatever they say; others need a look at their cause.
+
+A disk that is full is among them (Postgres' class 53): nothing is wrong with the message that met it.
+"""
+
+REDIS_CANNOT_WRITE: Final = "MISCONF "
+"""How Redis begins its answer while it can't persist what it is told, as on a full disk."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -45,4 +56,6 @@ def is_transient(error: BaseException) -> bool:
         return cause is not None and isinstance(cause, TRANSIENT)
     if isinstance(error, aiokafka.errors.KafkaError):
         return not isinstance(error, aiokafka.errors.MessageSizeTooLargeError)
+    if isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(REDIS_CANNOT_WRITE):
+        return True
     return isinstance(error, TRANSIENT)

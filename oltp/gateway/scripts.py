@@ -18,15 +18,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kit.settings import Settings
+from kit.transient import REDIS_CANNOT_WRITE
 
 _MORE: Final = object()
 _TIMEOUT: Final = 3.0
-_STARTING: Final = ("LOADING ", "MASTERDOWN ", "READONLY ")
+_PASSING: Final = ("LOADING ", "MASTERDOWN ", "READONLY ", "OOM ", REDIS_CANNOT_WRITE)
 
 
 def _reply_error(text: str) -> RedisError:
-    """What Redis answered, as an error that passes by itself while it is starting."""
-    return BusyLoadingError(text) if text.startswith(_STARTING) else ResponseError(text)
+    """What Redis answered, as an error that passes by itself while it is starting or can't write."""
+    return BusyLoadingError(text) if text.startswith(_PASSING) else ResponseError(text)
 
 
 class Script:

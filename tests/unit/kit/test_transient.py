@@ -1,0 +1,43 @@
+"""Which failures pass by themselves."""
+
+import asyncpg
+import pytest
+import redis.exceptions
+from redis._parsers.base import BaseParser
+from sqlalchemy.exc import DBAPIError
+
+from kit.transient import is_transient
+from oltp.gateway.scripts import _reply_error
+
+DISK_FULL = "MISCONF Errors writing to the AOF file: No space left on device"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        DISK_FULL,
+        "LOADING Redis is loading the dataset in memory",
+        "READONLY You can't write against a read only replica.",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+    ],
+)
+def test_a_redis_that_cannot_write_now_is_worth_another_try(answer: str) -> None:
+    assert is_transient(BaseParser.parse_error(answer))
+    assert is_transient(_reply_error(answer))
+
+
+def test_a_command_that_redis_does_not_understand_is_not() -> None:
+    assert not is_transient(BaseParser.parse_error("WRONGTYPE Operation against a key holding the wrong kind of value"))
+    assert not is_transient(_reply_error("ERR unknown command"))
+
+
+def test_a_full_disk_under_postgres_is_worth_another_try() -> None:
+    full = asyncpg.DiskFullError("could not extend file: No space left on device")
+
+    assert is_transient(full)
+    assert is_transient(DBAPIError("INSERT", {}, full))
+
+
+def test_a_broken_constraint_is_not() -> None:
+    assert not is_transient(DBAPIError("INSERT", {}, asyncpg.UniqueViolationError("duplicate key")))
+    assert not is_transient(redis.exceptions.ResponseError("ERR"))
