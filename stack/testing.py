@@ -41,7 +41,9 @@ KINDS: Final = (
     Kind("integration", SERVERS),
     Kind("e2e", tuple(PROCESSES), seeded=True),
     Kind("faults", tuple(PROCESSES), seeded=True),
+    Kind("chaos", ()),
 )
+"""``chaos`` makes its own stack."""
 
 
 def select(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -80,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the tests that the arguments name and returns pytest's exit code (the first that is not 0)."""
     if "--help" in arguments or "-h" in arguments:
         console.print(__doc__)
-        console.print("surge test [unit|integration|e2e|faults|PATH]... [pytest arguments]")
+        console.print("surge test [unit|integration|e2e|faults|chaos|PATH]... [pytest arguments]")
         return 0
     chosen, rest = select(arguments)
     for name in [name for name in os.environ if name.startswith("SURGE_") and not name.startswith("SURGE_TEST_")]:
@@ -161,7 +163,7 @@ def _keep_logs(instance: Instance, kind: Kind) -> Path:
 
 def _pytest(arguments: list[str], variables: dict[str, str], kind: Kind, coverage: Path) -> int:
     measured = ["coverage", "run", "--parallel-mode", f"--data-file={coverage}/.coverage", f"--source={_SOURCE}", "-m"]
-    command = [sys.executable, "-m", *(measured if kind.name != "faults" else []), "pytest", *arguments]
+    command = [sys.executable, "-m", *(measured if kind.name not in ("faults", "chaos") else []), "pytest", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env={**variables, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, check=False
     ).returncode

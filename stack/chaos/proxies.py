@@ -52,30 +52,33 @@ def ensure() -> str:
     return f"built {VERSION}"
 
 
+def addresses(instance: Instance) -> dict[str, tuple[int, int]]:
+    """A proxy's name, ``process.role``, with the port that it listens on and the one that it passes on to."""
+    return {
+        f"{name}.{role}": (instance.dial_base + offset, instance.port(offset))
+        for name in TARGETS[Kind.CUT]
+        for role, offset in PROCESSES[name].ports.items()
+        if (name, role) not in _NO_PROXY
+    }
+
+
 class Proxies:
     """A running Toxiproxy. A process's proxies are shut and opened together."""
 
     def __init__(self, client: httpx.AsyncClient, instance: Instance) -> None:
         self._client = client
-        self._instance = instance
-        self._names = {
-            name: [f"{name}.{role}" for role in process.ports if (name, role) not in _NO_PROXY]
-            for name, process in PROCESSES.items()
-            if name in TARGETS[Kind.CUT]
-        }
+        self._addresses = addresses(instance)
 
     async def create(self) -> None:
         """Opens a proxy for each port that others connect to."""
-        for name in self._names:
-            for role, offset in PROCESSES[name].ports.items():
-                if (name, role) not in _NO_PROXY:
-                    await self._post(
-                        "/proxies",
-                        name=f"{name}.{role}",
-                        listen=f"127.0.0.1:{self._instance.dial_base + offset}",
-                        upstream=f"127.0.0.1:{self._instance.port(offset)}",
-                        enabled=True,
-                    )
+        for name, (listen, upstream) in self._addresses.items():
+            await self._post(
+                "/proxies",
+                name=name,
+                listen=f"127.0.0.1:{listen}",
+                upstream=f"127.0.0.1:{upstream}",
+                enabled=True,
+            )
 
     async def shut(self, process: str) -> None:
         """Drops every connection to a process and refuses new ones."""
@@ -86,8 +89,9 @@ class Proxies:
         await self._switch(process, on=True)
 
     async def _switch(self, process: str, *, on: bool) -> None:
-        for name in self._names[process]:
-            await self._post(f"/proxies/{name}", enabled=on)
+        for name in self._addresses:
+            if name.startswith(f"{process}."):
+                await self._post(f"/proxies/{name}", enabled=on)
 
     async def _post(self, path: str, **body: object) -> None:
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from stack.instance import ROOT
 
-COMMANDS = ["up", "down", "status", "logs", "restart", "reset", "psql", "token", "migrate", "test"]
+COMMANDS = ["up", "down", "status", "logs", "restart", "reset", "psql", "token", "migrate", "test", "chaos"]
 
 
 def _surge(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """Settings and secrets."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,12 @@ def test_the_callers_settings_count_but_never_its_addresses(
     assert given["SURGE_SHIPPING_CLOCK_SPEED"] == "5"
     assert "other" not in given["SURGE_DATABASE_URL"]
     assert given["SURGE_JWT_SECRET"] != "of-another-instance"
+
+
+def test_where_faults_are_injected_processes_reach_each_other_through_proxies(instance: Instance) -> None:
+    given = environment.build(replace(instance, faults=True))
+
+    assert given["SURGE_PORT_BASE"] == "23000"
+    assert given["SURGE_KAFKA_BOOTSTRAP"] == "127.0.0.1:23023"
+    assert "@127.0.0.1:23021/" in given["SURGE_DATABASE_URL"]
+    assert given["SURGE_STRIPE_API_BASE"] == "http://127.0.0.1:23029"

@@ -61,3 +61,18 @@ def test_tests_never_share_a_directory_or_port_with_the_shop(monkeypatch: pytest
     assert tests.home != shop.home
     assert abs(tests.port_base - shop.port_base) >= instances.PORTS_IN_USE
     assert tests.mark != shop.mark
+
+
+def test_an_instance_for_faults_is_reached_through_proxies_and_remembers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chaos = instances.Instance(name="chaos", home=tmp_path, port_base=23000, faults=True)
+    chaos.create()
+    monkeypatch.setenv("SURGE_HOME", str(tmp_path))
+
+    again = instances.current()
+
+    assert again.faults
+    assert again.port_base == 23000
+    assert again.dial_base == 23000 + instances.PORTS_IN_USE
+    assert instances.Instance(name="shop", home=tmp_path, port_base=23000).dial_base == 23000
