@@ -43,12 +43,12 @@ class Changes:
     unpark: list[tuple[str, str]] = field(default_factory=list)
 
 
-class IdempotencyKeyTaken(ValueError):
-    """An order came with a key by which its customer already has another one; only a lost gateway memory does that."""
-
-
 class Batch:
-    """Applies messages one after the other to a snapshot and collects what to write and to send."""
+    """Applies messages one after the other to a snapshot and collects what to write and to send.
+
+    ``refused`` are the ids of new orders that were dropped, each with the order that its customer already has by the
+    same key. Only a gateway that lost its memory produces one, and it answers with the order that exists.
+    """
 
     def __init__(self, saga: Saga, snapshot: Snapshot, now: dt.datetime) -> None:
         self._saga = saga
@@ -57,13 +57,10 @@ class Batch:
         self.changes = Changes()
         self.messages: list[Envelope] = []
         self._by_order: dict[str, list[Transition]] | None = None
+        self.refused: list[tuple[str, str]] = []
 
     def take(self, envelope: Envelope, payload: Message, partition: int = 0, offset: int = 0) -> None:
-        """Applies one message, which lay at ``offset`` of ``partition``.
-
-        Raises:
-            IdempotencyKeyTaken: if its customer has another order by the same key.
-        """
+        """Applies one message, which lay at ``offset`` of ``partition``."""
         order = self._snapshot.orders.get(envelope.subject)
         recorded = self._snapshot.recorded.get((envelope.subject, envelope.id))
         if order is not None and recorded is not None:
@@ -94,8 +91,10 @@ class Batch:
 
     def _create(self, envelope: Envelope, created: OrderCreated, partition: int, offset: int) -> None:
         key = created.user_id, created.idempotency_key
-        if self._snapshot.taken_keys.setdefault(key, created.order_id) != created.order_id:
-            raise IdempotencyKeyTaken(f"customer {key[0]} has order {self._snapshot.taken_keys[key]} by this key")
+        taken = self._snapshot.taken_keys.setdefault(key, created.order_id)
+        if taken != created.order_id:
+            self.refused.append((created.order_id, taken))
+            return
         moved = begin(self._saga, message_id=envelope.id, now=self._now)
         order = Order(
             order_id=created.order_id,

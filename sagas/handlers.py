@@ -36,17 +36,15 @@ class OrderSagaHandler:
         self._sale_gate = SaleGate(redis)
 
     async def __call__(self, session: WriteSession, batch: Sequence[Received]) -> Outcome:
-        """Applies the batch.
-
-        Raises:
-            IdempotencyKeyTaken: if two orders of one customer carry the same key.
-        """
+        """Applies the batch."""
         now = self._clock.now()
         keys = [(m.payload.user_id, m.payload.idempotency_key) for m in batch if isinstance(m.payload, OrderCreated)]
         snapshot = await store.load(session, [(m.envelope.subject, m.envelope.id) for m in batch], keys)
         work = Batch(self._saga, snapshot, now)
         for message in batch:
             work.take(message.envelope, message.payload, message.partition, message.offset)
+        for order_id, taken in work.refused:
+            log.warning("saga.key_taken", order_id=order_id, by=taken)
         await store.save(session, work.changes, now)
         afterwards = [publish_live(self._redis, work.messages)]
         if settled := _settled(work.messages, snapshot):

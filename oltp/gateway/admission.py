@@ -26,7 +26,11 @@ from oltp.gateway.settings import GatewaySettings
 from oltp.sales import gate
 
 EPOCH: Final = "idempotency:epoch"
-"""Present as long as Redis remembers every key of the last hours; a Redis that lost its data lost this too."""
+"""Present as long as Redis remembers every key of the last hours; a Redis that lost its data lost this too.
+
+Its value is the moment (the Redis server's milliseconds) until when it is in doubt: an order that was on its way into
+the log when Redis lost its data may still arrive.
+"""
 
 _WINDOW_MS: Final = 60_000
 _encoder: Final = msgspec.json.Encoder()
@@ -44,8 +48,10 @@ return {{redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECO
 # ARGV: order id, request hash, order, record's life, limit, window, longest run, number of lines, then product id and
 # units of each line; of a flash sale: which line, units, waiting places, most a customer, customer, when to forget it
 _CLAIM: Final = Script(f"""
-if redis.call('EXISTS', KEYS[2]) == 0 then return {{'forgotten'}} end
+local certain_from = redis.call('GET', KEYS[2])
+if not certain_from then return {{'forgotten'}} end
 {_NOW}
+local doubt = (tonumber(certain_from) or 0) > now and 1 or 0
 local known = redis.call('HMGET', KEYS[1], {_RECORD})
 if known[1] then return {{'known', now, known}} end
 
@@ -106,15 +112,15 @@ end
 redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'order', ARGV[3], 'claimed_at', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('SET', KEYS[5], ARGV[1], 'PX', ARGV[7])
-return {{'claimed', remaining, reset, ahead}}
+return {{'claimed', remaining, reset, ahead, doubt}}
 """)
 
-# KEYS: record; ARGV: the claim's time as it was seen
+# KEYS: record, epoch; ARGV: the claim's time as it was seen
 _TAKE_OVER: Final = Script(f"""
-if redis.call('HGET', KEYS[1], 'claimed_at') ~= ARGV[1] then return 0 end
+if redis.call('HGET', KEYS[1], 'claimed_at') ~= ARGV[1] then return {{0, 0}} end
 {_NOW}
 redis.call('HSET', KEYS[1], 'claimed_at', now)
-return 1
+return {{1, (tonumber(redis.call('GET', KEYS[2]) or '0') or 0) > now and 1 or 0}}
 """)
 
 # KEYS: record, running; ARGV: order id
@@ -146,6 +152,20 @@ redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[6] - ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[4])
 if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
 return {{}}
+""")
+
+# KEYS: record, cart, running
+# ARGV: the claim's order id, the other order's id, its request hash, its answer, record's life, its lines as above
+_GIVE_WAY: Final = Script("""
+if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end
+if redis.call('HGET', KEYS[1], 'order_id') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'order_id', ARGV[2], 'request_hash', ARGV[3], 'answer', ARGV[4])
+redis.call('HDEL', KEYS[1], 'order', 'ahead', 'claimed_at')
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+for line = 6, #ARGV, 2 do
+  if redis.call('HINCRBY', KEYS[2], ARGV[line], -ARGV[line + 1]) <= 0 then redis.call('HDEL', KEYS[2], ARGV[line]) end
+end
+return 1
 """)
 
 # KEYS: record; ARGV: order id, request hash, answer, record's life
@@ -209,11 +229,30 @@ class Rate:
 class Claimed:
     """The key is this request's; it has to produce the order.
 
-    ``ahead``: how many units others want, and the order itself, beyond those of the flash sale.
+    ``ahead``: how many units others want, and the order itself, beyond those of the flash sale. ``doubt``: an order by
+    this key may be on its way.
     """
 
     rate: Rate
     ahead: int = 0
+    doubt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """An abandoned claim is this request's now; ``doubt`` as in :class:`Claimed`."""
+
+    doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OtherOrder:
+    """An order that the saga wrote under a key, as its checkout was answered."""
+
+    order_id: str
+    request_hash: str
+    answer: bytes
+    units: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +384,7 @@ class Admission:
         name, *rest = await self._run(_CLAIM, keys, args)
         match name:
             case "claimed":
-                return Claimed(_rate(*rest[:2]), rest[2])
+                return Claimed(_rate(*rest[:2]), rest[2], bool(rest[3]))
             case "known":
                 record = _record(*rest)
                 assert record is not None
@@ -370,9 +409,28 @@ class Admission:
         """The key's record."""
         return (await self.look(user_id, key)).record
 
-    async def take_over(self, user_id: str, key: str, record: Record) -> bool:
-        """Makes an abandoned claim this request's; false if somebody else was faster."""
-        return bool(await self._run(_TAKE_OVER, [record_key(user_id, key)], [record.claimed_at]))
+    async def take_over(self, user_id: str, key: str, record: Record) -> TakenOver | None:
+        """Makes an abandoned claim this request's; None if somebody else was faster."""
+        taken, doubt = await self._run(_TAKE_OVER, [record_key(user_id, key), EPOCH], [record.claimed_at])
+        return TakenOver(bool(doubt)) if taken else None
+
+    async def give_way(self, order: OrderCreated, other: OtherOrder) -> None:
+        """Gives a claim's key to the order that has it already, and takes what that one bought out of the cart."""
+        keys = [
+            record_key(order.user_id, order.idempotency_key),
+            redis_keys.cart(order.user_id),
+            running_key(order.user_id),
+        ]
+        args: list[str | bytes | int] = [
+            order.order_id,
+            other.order_id,
+            other.request_hash,
+            other.answer,
+            self._life_ms,
+        ]
+        for product_id, units in other.units.items():
+            args += (product_id, units)
+        await self._run(_GIVE_WAY, keys, args)
 
     async def let_go(self, order: OrderCreated) -> None:
         """Leaves a claim, whose order could not be produced, to the next request with its key."""

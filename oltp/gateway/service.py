@@ -30,6 +30,7 @@ from oltp.gateway.admission import (
     Known,
     Limited,
     NothingLeft,
+    OtherOrder,
     Rate,
     Record,
     Short,
@@ -130,8 +131,8 @@ class Checkout:
             order = await self._order(user_id, key, request_hash, purchase, seen.cart, products, sale)
             verdict = await self._admission.claim(order, sale)
             match verdict:
-                case Claimed(rate, ahead):
-                    return await self._produce(_queued(order, ahead), rate)
+                case Claimed(rate, ahead, doubt):
+                    return await self._produce(_queued(order, ahead), rate, doubt=doubt)
                 case Known(record):
                     return await self._known(user_id, key, request_hash, record)
                 case Limited(rate):
@@ -222,9 +223,9 @@ class Checkout:
                 return Accepted(record.order_id, record.answer, None)
             assert record.order is not None
             if record.age_ms >= self._settings.checkout_takeover_seconds * 1000:
-                if await self._admission.take_over(user_id, key, record):
+                if taken := await self._admission.take_over(user_id, key, record):
                     log.info("checkout.taken_over", order_id=record.order_id)
-                    return await self._produce(_queued(record.order, record.ahead), None)
+                    return await self._produce(_queued(record.order, record.ahead), None, doubt=taken.doubt)
             elif asyncio.get_running_loop().time() - started >= self._settings.checkout_wait_seconds:
                 raise CheckoutInFlight("The first request with this key has no answer yet.")
             await asyncio.sleep(pause)
@@ -235,7 +236,7 @@ class Checkout:
             record = found
         raise IdempotencyKeyReused("This key was used before with another body; use a fresh key for another order.")
 
-    async def _produce(self, order: OrderCreated, rate: Rate | None) -> Accepted:
+    async def _produce(self, order: OrderCreated, rate: Rate | None, *, doubt: bool) -> Accepted:
         envelope = seal(
             order,
             id=caused_id(order.order_id, _CREATED),
@@ -256,7 +257,36 @@ class Checkout:
             await self._let_go(order)
             raise Unavailable("The order queue is away for a moment; please try again with the same key.") from error
         self._order_log.produced(place)
+        if doubt and (other := await self._other(order)) is not None:
+            return other
         return await self._finish(order, place, rate)
+
+    async def _other(self, order: OrderCreated) -> Accepted | None:
+        """The answer of the order that the customer has by this key already; None if the saga took this one.
+
+        Raises:
+            IdempotencyKeyReused: that order came from another body.
+            Unavailable: the saga has not written any yet, or can't be asked; the same key is safe to try again.
+        """
+        try:
+            found = await self._recovery.written(
+                order.user_id, order.idempotency_key, self._settings.checkout_wait_seconds
+            )
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("checkout.unverified", order_id=order.order_id, error=repr(error))
+            found = None
+        if found is None:
+            await self._let_go(order)
+            raise Unavailable("The shop is recalling its latest checkouts; please try again with the same key.")
+        if found.order_id == order.order_id:
+            return None
+        log.warning("checkout.gave_way", order_id=order.order_id, to=found.order_id)
+        await self._admission.give_way(order, OtherOrder(found.order_id, found.request_hash, found.answer, found.units))
+        if found.request_hash != order.request_hash:
+            raise IdempotencyKeyReused("This key was used before with another body; use a fresh key for another order.")
+        return Accepted(found.order_id, found.answer, None)
 
     async def _let_go(self, order: OrderCreated) -> None:
         try:

@@ -27,6 +27,12 @@ class GatewaySettings(Settings):
     checkout_recovery_wait_seconds: float = Field(
         default=2.0, ge=0, description="How long a checkout waits for Redis to learn the idempotency keys again."
     )
+    checkout_doubt_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="For how long after Redis learnt the keys again an answer waits until the saga has the order; "
+        "0: never.",
+    )
     saga_group: str = Field(default="order-saga", description="The consumer group whose progress is the queue's.")
     idempotency_hours: int = Field(default=24, ge=1, description="How long an idempotency key is remembered.")
 

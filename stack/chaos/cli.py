@@ -1,6 +1,7 @@
 """`surge chaos`: hurts a stack of its own under load, and proves that nobody was lied to."""
 
 import asyncio
+import logging
 import random
 import shlex
 import statistics
@@ -47,6 +48,8 @@ def chaos(
     Then what the customers were told is held against the books, and `surge audit` runs in full. Exits with 1 on a
     violation. Verdict, faults and history stay in .surge/chaos/runs/.
     """
+    # clients that lost their server leave a word of it as they are collected; it is not this command's news
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     wish = Wish(minutes, seed if seed is not None else random.SystemRandom().randrange(10**6), rate, _kinds(kinds))
     instance = chaos_instance()
     title = f"surge chaos, seed {wish.seed}, {minutes:g} minutes at {rate:g}/s (ports {instance.port_base}…)"

@@ -32,7 +32,7 @@ from stack.chaos.history import Entry, History, read
 from stack.chaos.nemesis import Injected, Nemesis
 from stack.chaos.schedule import Fault, Kind, plan
 from stack.definitions import GATEWAY, PROCESSES
-from stack.display import Progress
+from stack.display import Progress, console
 from stack.errors import StackError
 from stack.instance import Instance
 from stack.shoppers import Offer, offers
@@ -56,6 +56,7 @@ PEACE_SECONDS: Final = 240.0
 """Most time, after the last fault and the last customer, for the shop to heal and carry every order to its end."""
 
 _REQUEST_SECONDS: Final = 8.0
+_TELL_SECONDS: Final = 15.0
 _CONNECTIONS: Final = 400
 
 
@@ -273,7 +274,9 @@ class Run:
                 group.create_task(crowd.come(self.wish.rate, seconds))
             self._progress.finish("storm", f"{len(outcome.injected)} faults, {crowd.arrived} customers")
             self._progress.begin("customers")
-            await crowd.gone()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(crowd.gone())
+                group.create_task(self._healthy())
             self._progress.finish("customers", f"{len(history.entries)} entries of history")
         finally:
             shown.cancel()
@@ -283,6 +286,7 @@ class Run:
             self._save_faults()
 
     async def _show(self) -> None:
+        tell_at = _TELL_SECONDS
         while True:
             assert self.crowd is not None
             assert self.nemesis is not None
@@ -290,26 +294,40 @@ class Run:
             done = len(self.nemesis.injected)
             text = f"{self.now():.0f} s: {done} of {len(self.faults)} faults, {self.crowd.arrived} customers, "
             step = "storm" if self._progress.steps["storm"].state == "running" else "customers"
-            self._progress.note(step, f"{text}{self.crowd.inside} inside{f'; {holding}' if holding else ''}")
+            text += f"{self.crowd.inside} inside{f'; {holding}' if holding else ''}"
+            self._progress.note(step, text)
+            if not console.is_terminal and self.now() >= tell_at:
+                console.print(f"  {text}")
+                tell_at += _TELL_SECONDS
+            await asyncio.sleep(0.5)
+
+    @property
+    def _last_end(self) -> float:
+        """When the last fault ended."""
+        return max((one.ended or 0.0 for one in self.outcome.faults), default=0.0)
+
+    async def _healthy(self) -> None:
+        """Waits, without lending a hand, until everything serves at once."""
+        until = self.now() + PEACE_SECONDS
+        while self.now() < until and self.outcome.healthy is None:
+            serving = await asyncio.gather(*(_serves(self.instance, name) for name in PROCESSES))
+            if all(serving):
+                self.outcome.healthy = round(self.now() - self._last_end, 1)
             await asyncio.sleep(0.5)
 
     async def _peace(self, field: _Field) -> None:
-        """Waits, without lending a hand, until everything serves and every order has come to its end."""
+        """Waits until every order has come to its end."""
         assert self.nemesis is not None
         self._progress.expect([("peace", "healing")])
         self._progress.begin("peace")
-        last = max((one.ended or 0.0 for one in self.outcome.faults), default=0.0)
         until = self.now() + PEACE_SECONDS
-        while self.now() < until and (self.outcome.healthy is None or self.outcome.drained is None):
-            waiting = [name for name in PROCESSES if not await _serves(field.instance, name)]
-            if not waiting and self.outcome.healthy is None:
-                self.outcome.healthy = round(self.now() - last, 1)
+        while self.now() < until and self.outcome.drained is None:
             open_: dict[str, int] | None = None
             with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 open_ = await book_reader.unsettled(field.url)
-            if open_ == {} and self.outcome.drained is None:
-                self.outcome.drained = round(self.now() - last, 1)
-            self._progress.note("peace", f"waiting for {', '.join(waiting) or 'orders'} {open_ or ''}")
+            if open_ == {}:
+                self.outcome.drained = round(self.now() - self._last_end, 1)
+            self._progress.note("peace", f"orders on their way: {open_}")
             await asyncio.sleep(0.5)
         await self.nemesis.watched()
         state = "done" if self.outcome.healthy is not None and self.outcome.drained is not None else "failed"

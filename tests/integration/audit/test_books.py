@@ -113,6 +113,21 @@ async def test_two_orders_of_one_key_are_found(connection: asyncpg.Connection) -
     assert [str(offender) for offender in keys.offenders] == ["user: key key: orders a, b"]
 
 
+async def test_a_second_order_of_a_key_that_the_saga_refused_is_no_break(connection: asyncpg.Connection) -> None:
+    await connection.execute(f"UPDATE orders.orders SET log_partition = 2, log_offset = 7 WHERE id = {DELIVERED}")
+    row = await connection.fetchrow(
+        "SELECT id::text, user_id::text, idempotency_key FROM orders.orders WHERE log_offset = 7"
+    )
+    places = {row["id"]: [(2, 7)], "refused": [(2, 8)]}
+    log = AcceptedOrders(places=places, keys={(row["user_id"], row["idempotency_key"]): {row["id"], "refused"}})
+
+    written, keys = await accepted.judge(connection, log, {2: 9})
+
+    assert written.verdict is Verdict.HOLDS
+    assert keys.verdict is Verdict.HOLDS
+    assert keys.figures == {"keys": 1, "refused": 1}
+
+
 async def test_the_history_is_compared_order_by_order(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch(
         """

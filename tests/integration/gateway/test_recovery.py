@@ -16,7 +16,8 @@ from sagas.batch import Batch, Snapshot
 from sagas.order import order_saga
 from tests.integration.gateway.conftest import OrderEvents, Serve
 
-QUICK = {"checkout_produce_seconds": 0.3, "checkout_recovery_wait_seconds": 0.5}
+QUICK = {"checkout_produce_seconds": 0.3, "checkout_recovery_wait_seconds": 0.5, "checkout_doubt_seconds": 0.0}
+DOUBTFUL = {**QUICK, "checkout_doubt_seconds": 30.0, "checkout_recovery_wait_seconds": 5.0}
 
 
 async def _written_by_the_saga(database: Database, *born: tuple[Envelope, OrderCreated, int, int]) -> None:
@@ -77,7 +78,7 @@ async def test_the_same_answer_after_redis_forgot(serve: Serve, order_events: Or
 
 async def test_checkouts_wait_for_the_recovery(serve: Serve, order_events: OrderEvents) -> None:
     await order_events.commit()
-    settings = {"checkout_produce_seconds": 0.3, "checkout_recovery_wait_seconds": 5.0}
+    settings = {**QUICK, "checkout_recovery_wait_seconds": 5.0}
     async with serve(remembering=False, **settings) as one, serve(remembering=False, **settings) as two:
         answers = []
         for gateway in (one, two):
@@ -128,3 +129,56 @@ async def test_a_second_loss_during_the_recovery_starts_it_again(
         await asyncio.sleep(0.5)
         await _forgets(gateway.redis)
         assert (await again).content == first.content
+
+
+async def test_an_order_that_arrives_after_the_recovery_is_the_one_that_a_retry_gets(
+    serve: Serve, order_events: OrderEvents, database: Database
+) -> None:
+    """Redis was wiped while a gateway stood still, or died, between produce and answer."""
+    async with serve(**DOUBTFUL) as gateway:
+        shopper = gateway.shopper()
+        product = gateway.shelf.put()
+        await shopper.put_in_cart({product: 2})
+        first = await shopper.checkout("held up")
+        late = await order_events.created(shopper.user_id)
+        await _forgets(gateway.redis)
+        await order_events.commit()
+        await shopper.put_in_cart({product: 2})
+
+        retry = asyncio.create_task(shopper.checkout("held up"))
+        while len(await order_events.created(shopper.user_id)) < 2:
+            assert not retry.done(), (await retry).text
+            await asyncio.sleep(0.02)
+        await _written_by_the_saga(database, *late)
+
+        answer = await retry
+        assert (answer.status_code, answer.content) == (202, first.content)
+        assert (await shopper.checkout("held up")).content == first.content
+        assert await shopper.cart() == {}
+
+
+async def test_in_doubt_an_answer_waits_until_the_saga_has_the_order(
+    serve: Serve, order_events: OrderEvents, database: Database
+) -> None:
+    async with serve(**DOUBTFUL, checkout_wait_seconds=0.3) as gateway:
+        shopper = gateway.shopper()
+        await shopper.put_in_cart({gateway.shelf.put(): 1})
+        await shopper.checkout("before")
+        await _written_by_the_saga(database, *await order_events.created(shopper.user_id))
+        await _forgets(gateway.redis)
+        await order_events.commit()
+        await shopper.put_in_cart({gateway.shelf.put(): 1})
+
+        refused = await shopper.checkout("in doubt")
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        _, new = {
+            payload.idempotency_key: (e, payload, p, o)
+            for e, payload, p, o in await order_events.created(shopper.user_id)
+        }.values()
+        await _written_by_the_saga(database, new)
+        accepted = await shopper.checkout("in doubt")
+
+        assert accepted.status_code == 202
+        assert accepted.json()["order_id"] == new[1].order_id
+        assert await shopper.cart() == {}

@@ -14,7 +14,7 @@ from contracts.commands import CancelOrder, TimeOutOrder
 from contracts.envelope import Envelope, Message, caused_id, registry, seal
 from contracts.orders import Address, CancelReason, OrderLine, OrderStatus, PaymentMethod, PaymentMethodType
 from sagas import order as order_saga
-from sagas.batch import Batch, IdempotencyKeyTaken, Snapshot
+from sagas.batch import Batch, Changes, Snapshot
 from sagas.order import COMMANDS, EVENTS, SAGA, Order
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -94,8 +94,11 @@ def test_one_customer_one_key_one_order() -> None:
     take(snapshot, created())
     take(snapshot, created())
     take(snapshot, created("018f3d9e-0000-7000-8000-000000000002", user_id="someone else"))
-    with pytest.raises(IdempotencyKeyTaken):
-        take(snapshot, created("018f3d9e-0000-7000-8000-000000000003"))
+    second = take(snapshot, created("018f3d9e-0000-7000-8000-000000000003"))
+
+    assert second.refused == [("018f3d9e-0000-7000-8000-000000000003", ORDER_ID)]
+    assert second.changes == Changes()
+    assert second.messages == []
 
 
 def test_a_time_out_has_one_id_per_state() -> None:
