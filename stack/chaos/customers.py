@@ -95,7 +95,7 @@ class Crowd:
         return len(self._visits)
 
     async def come(self, rate: float, seconds: float) -> None:
-        """Lets customers in at that rate, for so long.
+        """Lets customers in at that rate, for so long; fewer if this process can't keep up.
 
         Raises:
             Exception: what a visit raised; it is a fault of ours, not of the shop's.
@@ -103,6 +103,8 @@ class Crowd:
         began = self._now()
         for number in range(round(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - self._now()))
+            if self._now() - began > seconds:
+                break
             self.arrived += 1
             if not self._idle or len(self._visits) >= MOST_VISITS:
                 self.turned_away += 1

@@ -41,7 +41,7 @@ def test_a_short_storm_is_weathered(tmp_path: Path) -> None:
     assert verdict["violations"] == 0
     assert verdict["audit_clean"]
     assert verdict["faults"] >= 3
-    assert verdict["customers_arrived"] == round(MINUTES * 60 * RATE)
+    assert 0 < verdict["customers_arrived"] <= round(MINUTES * 60 * RATE)
     [folder] = (home / "runs").iterdir()
     history = list(read(folder / "history.jsonl"))
     accepted = {entry.order for entry in history if entry.outcome is Outcome.ACCEPTED}

@@ -22,6 +22,20 @@ public class Main {
     }
   }
 
+  private static volatile boolean stopping = false;
+
+  /**
+   * A store that could not write (a full disk, say) closes itself for good. Whoever started this process starts it
+   * again, and the file is opened as it was when it was last written.
+   */
+  private static void giveUp(Throwable failure) {
+    if (stopping) {
+      return;
+    }
+    System.err.println("the store is closed: " + failure);
+    Runtime.getRuntime().halt(1);
+  }
+
   public static void main(String[] args) throws Exception {
     MVStore store =
         new MVStore.Builder().fileName(args[0]).cacheSize(Integer.getInteger("cacheMb", 64)).open();
@@ -32,9 +46,16 @@ public class Main {
     ScheduledExecutorService flusher = Executors.newSingleThreadScheduledExecutor();
     flusher.scheduleWithFixedDelay(
         () -> {
-          if (store.hasUnsavedChanges()) {
-            store.commit();
-            store.sync();
+          try {
+            if (store.hasUnsavedChanges()) {
+              store.commit();
+              store.sync();
+            }
+          } catch (Throwable failure) {
+            giveUp(failure);
+          }
+          if (store.isClosed()) {
+            giveUp(store.getPanicException());
           }
         },
         200,
@@ -45,6 +66,7 @@ public class Main {
         .addShutdownHook(
             new Thread(
                 () -> {
+                  stopping = true;
                   flusher.shutdownNow();
                   server.shutdown();
                 }));
