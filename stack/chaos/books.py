@@ -27,8 +27,11 @@ _STOCK: Final = """
 """
 _CUSTOMERS: Final = "SELECT id::text FROM accounts.users WHERE role = 'customer' ORDER BY id"
 _OPEN: Final = """
-    SELECT status, count(*) AS orders FROM orders.orders
-    WHERE status NOT IN ('processing', 'shipped', 'delivered', 'cancelled') GROUP BY status
+    SELECT CASE WHEN status IN ('processing', 'shipped', 'delivered', 'cancelled')
+                THEN 'waiting for ' || (outstanding -> 0 ->> 'command') ELSE status END AS state, count(*) AS orders
+    FROM orders.orders
+    WHERE status NOT IN ('processing', 'shipped', 'delivered', 'cancelled') OR outstanding <> '[]'
+    GROUP BY state
 """
 
 
@@ -59,9 +62,9 @@ async def customers(url: str) -> list[str]:
 
 
 async def unsettled(url: str) -> dict[str, int]:
-    """How many orders are in each status that is on the way to another."""
+    """How many orders are in each status that is on the way to another, or wait for the answer to a command."""
     async with _snapshot(url) as connection:
-        return {row["status"]: row["orders"] for row in await connection.fetch(_OPEN)}
+        return {row["state"]: row["orders"] for row in await connection.fetch(_OPEN)}
 
 
 async def read(url: str, *, stock_before: dict[str, int], dead_letters: int) -> Books:
