@@ -74,8 +74,8 @@ class Wish:
 class Outcome:
     """What came of a run. Times are seconds; ``healthy`` and ``drained`` count from the last fault's end.
 
-    ``healthy``: every process served. ``drained``: every order had come to its end, no command was open. None: not within
-    :data:`PEACE_SECONDS`.
+    ``healthy``: every process served. ``drained``: every order had come to its end, and no command was open. None: not
+    within :data:`PEACE_SECONDS`.
     """
 
     wish: Wish

@@ -139,13 +139,13 @@ async def test_an_order_that_arrives_after_the_recovery_is_the_one_that_a_retry_
         shopper = gateway.shopper()
         product = gateway.shelf.put()
         await shopper.put_in_cart({product: 2})
-        first = await shopper.checkout("held up")
+        first = await shopper.checkout("held-up")
         late = await order_events.created(shopper.user_id)
         await _forgets(gateway.redis)
         await order_events.commit()
         await shopper.put_in_cart({product: 2})
 
-        retry = asyncio.create_task(shopper.checkout("held up"))
+        retry = asyncio.create_task(shopper.checkout("held-up"))
         while len(await order_events.created(shopper.user_id)) < 2:
             assert not retry.done(), (await retry).text
             await asyncio.sleep(0.02)
@@ -153,7 +153,7 @@ async def test_an_order_that_arrives_after_the_recovery_is_the_one_that_a_retry_
 
         answer = await retry
         assert (answer.status_code, answer.content) == (202, first.content)
-        assert (await shopper.checkout("held up")).content == first.content
+        assert (await shopper.checkout("held-up")).content == first.content
         assert await shopper.cart() == {}
 
 
@@ -169,7 +169,7 @@ async def test_in_doubt_an_answer_waits_until_the_saga_has_the_order(
         await order_events.commit()
         await shopper.put_in_cart({gateway.shelf.put(): 1})
 
-        refused = await shopper.checkout("in doubt")
+        refused = await shopper.checkout("in-doubt")
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         _, new = {
@@ -177,7 +177,7 @@ async def test_in_doubt_an_answer_waits_until_the_saga_has_the_order(
             for e, payload, p, o in await order_events.created(shopper.user_id)
         }.values()
         await _written_by_the_saga(database, new)
-        accepted = await shopper.checkout("in doubt")
+        accepted = await shopper.checkout("in-doubt")
 
         assert accepted.status_code == 202
         assert accepted.json()["order_id"] == new[1].order_id

@@ -261,7 +261,7 @@ async def test_a_second_order_by_the_same_key_is_refused(shop: Shop) -> None:
 
     assert sent(await shop.deliver(shop.created())) == []
 
-    async with shop.database.read() as session:
+    async with shop.resources.database.read() as session:
         assert await store.find(session, shop.order_id) is None
         assert await store.find(session, first) is not None
 
