@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -193,10 +195,30 @@ def create_app(
     return app
 
 
+def listening(host: str, port: int, *, together: bool) -> socket.socket:
+    """A socket bound to a port: alone, or together with other processes, over which the kernel spreads connections."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if together:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def serve(app: FastAPI, settings: Settings) -> None:
-    """Serves the application until SIGTERM; open requests get 5 s to finish."""
+    """Serves the application until SIGTERM; open requests get 5 s to finish.
+
+    With an entrance port it listens there too, together with the other processes of its role.
+
+    Raises:
+        OSError: if a port is taken.
+    """
     telemetry.configure(settings.process, level=settings.log_level, json=settings.log_json)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -213,3 +235,11 @@ def serve(app: FastAPI, settings: Settings) -> None:
         # a socket's compression contexts weigh more than all that is ever sent over it
         ws_per_message_deflate=False,
     )
+    sockets = None
+    if settings.entrance_port is not None:
+        own = listening(settings.host, settings.port, together=False)
+        sockets = [own, listening(settings.host, settings.entrance_port, together=True)]
+    server = uvicorn.Server(config)
+    server.run(sockets)
+    if not server.started:
+        sys.exit(1)

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     process: str = Field(default="surge", description="Name of this process; also its static Kafka group member id.")
     host: str = Field(default="127.0.0.1", description="Address that the process listens on.")
     port: int = Field(default=18000, ge=1, le=65535, description="Port that the process listens on.")
+    entrance_port: int | None = Field(
+        default=None, ge=1, le=65535, description="One more port, shared with other processes of the same role."
+    )
 
     database_url: SecretStr = Field(description="postgresql+asyncpg:// URL of the shop's database.")
     database_pool_size: int = Field(default=8, ge=1, description="Open connections that a process keeps.")

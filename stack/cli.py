@@ -79,13 +79,16 @@ def up(
         bool, typer.Option("--servers", help="Only Postgres, Redis, Kafka, Connect and the document store.")
     ] = False,
 ) -> None:
-    """Set up and start everything; heal what is down. Safe to repeat."""
-    from stack.definitions import PROCESSES, SERVERS
+    """Set up and start everything; heal what is down. Safe to repeat.
+
+    SURGE_REPLICAS=gateway=2,saga=2 runs several processes of a role, and is remembered until it is given again.
+    """
+    from stack.definitions import SERVERS
     from stack.up import Start
 
     instance = instances.current()
     began = time.monotonic()
-    names = tuple(name for name in PROCESSES if name in SERVERS) if servers_only else tuple(PROCESSES)
+    names = SERVERS if servers_only else tuple(instance.processes)
     with instance.alone(), Progress(f"surge up ({instance.name}, ports {instance.port_base}…)") as progress:
         start = Start(instance, progress, names, seeded=not servers_only)
         asyncio.run(start.run())
@@ -146,10 +149,8 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 50,
 ) -> None:
     """Print the last lines of the logs."""
-    from stack.definitions import PROCESSES
-
     instance = instances.current()
-    known = [*PROCESSES, "supervisord"]
+    known = [*instance.processes, "supervisord"]
     if name is not None and name not in known:
         raise StackError(f"there is no process {name}", f"There are: {', '.join(known)}")
     files = [instance.log_file(process) for process in ([name] if name else known)]
@@ -163,12 +164,11 @@ def logs(
 @app.command()
 def restart(name: Annotated[str, typer.Argument(help="A process, as `surge status` names it.")]) -> None:
     """Stop a process and start it again, with the settings as they are now."""
-    from stack.definitions import PROCESSES
     from stack.up import Start
 
-    if name not in PROCESSES:
-        raise StackError(f"there is no process {name}", f"There are: {', '.join(PROCESSES)}")
     supervisor = _running()
+    if name not in supervisor.instance.processes:
+        raise StackError(f"there is no process {name}", f"There are: {', '.join(supervisor.instance.processes)}")
     with supervisor.instance.alone(), Progress(f"surge restart {name}") as progress:
         supervisor.stop([name])
         asyncio.run(Start(supervisor.instance, progress, [name]).start_one(name))

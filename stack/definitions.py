@@ -4,7 +4,7 @@ The native supervisor's configuration is rendered from it; ``compose.yml`` is he
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -27,7 +27,8 @@ class Process:
     ``ports`` are offsets from the instance's port base, the one that readiness asks first. ``after`` names the
     processes and the steps (``migrations``, ``topics``, ``seed``) that must be done before it starts. ``module`` is
     run by Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
-    ``groups`` are the Kafka consumer groups that it reads in.
+    ``groups`` are the Kafka consumer groups that it reads in. ``entrance``: its copies take connections at one more
+    port, which the kernel spreads over them. ``copy_of`` is the role of a second or later process of it.
     """
 
     name: str
@@ -39,10 +40,16 @@ class Process:
     groups: tuple[str, ...] = ()
     stop_signal: str = "TERM"
     stop_seconds: int = 15
+    entrance: int | None = None
+    copy_of: str = ""
 
     @property
     def port(self) -> int:
         return next(iter(self.ports.values()))
+
+    @property
+    def role(self) -> str:
+        return self.copy_of or self.name
 
     @property
     def is_service(self) -> bool:
@@ -194,8 +201,37 @@ PORTS: Final[Mapping[str, int]] = {
 }
 
 
+SCALABLE: Final = tuple(process.name for process in _SERVICES)
+"""Roles that an instance may run several processes of."""
+
+MOST_REPLICAS: Final = 8
+PORT_SPAN: Final = 20
+"""Ports of one set of processes: the second process of a role listens this much higher, the third twice as much."""
+
+_OWN_PORT_OF_FIRST: Final = PORT_SPAN - 1
+
+
+def replicated(counts: Mapping[str, int]) -> dict[str, Process]:
+    """What an instance runs by name: each process, and ``counts`` of a role as ``saga``, ``saga-2``, ``saga-3``, ….
+
+    Several gateways share the gateway's port; each has one of its own besides, where it says whether it is ready.
+    """
+    named: dict[str, Process] = {}
+    for process in PROCESSES.values():
+        count = counts.get(process.name, 1)
+        first = process
+        if process.name == GATEWAY and count > 1:
+            first = replace(process, ports={**process.ports, "http": _OWN_PORT_OF_FIRST}, entrance=process.port)
+        named[process.name] = first
+        for number in range(2, count + 1):
+            higher = {role: offset + PORT_SPAN * (number - 1) for role, offset in process.ports.items()}
+            name = f"{process.name}-{number}"
+            named[name] = replace(first, name=name, ports=higher, copy_of=process.name)
+    return named
+
+
 def stop_waves() -> list[list[str]]:
-    """Names in the order they stop: whatever depends on a process stops before it."""
+    """Roles in the order they stop: whatever depends on a process stops before it."""
     depth: dict[str, int] = {}
 
     def measure(name: str) -> int:

@@ -7,11 +7,11 @@ secrets' values and the address to listen on differ.
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from stack.definitions import CONNECT, DOCSTORE, GATEWAY, KAFKA, POSTGRES, PROCESSES, REDIS, Process
-from stack.instance import Instance
+from stack.instance import REPLICAS, Instance
+from stack.variables import read_variables, write_private
 
 _MADE: Final[Mapping[str, Callable[[], str]]] = {
     "SURGE_POSTGRES_PASSWORD": lambda: secrets.token_urlsafe(24),
@@ -37,24 +37,6 @@ DEMO_EMAIL: Final = "customer1@surge.example"
 DATABASE: Final = "surge"
 OWNER: Final = "surge"
 REPLICATION_ROLE: Final = "debezium"
-
-
-def read_variables(file: Path) -> dict[str, str]:
-    """The ``NAME=value`` lines of a file; empty if there is none."""
-    if not file.exists():
-        return {}
-    pairs = (line.split("=", 1) for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip() for name, value in pairs}
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replaces a file that only its owner may read."""
-    fresh = file.with_name(file.name + ".new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(text)
-    fresh.replace(file)
 
 
 def ensure_secrets(instance: Instance) -> dict[str, str]:
@@ -132,6 +114,8 @@ def of_process(process: Process, *, port_base: int, listen: str) -> dict[str, st
     """What one service is given besides: its name and where it listens."""
     extra = {f"SURGE_{role.upper()}_PORT": str(port_base + offset) for role, offset in process.ports.items()}
     extra.pop("SURGE_HTTP_PORT", None)
+    if process.entrance is not None:
+        extra["SURGE_ENTRANCE_PORT"] = str(port_base + process.entrance)
     return {
         "SURGE_PROCESS": process.name,
         "SURGE_HOST": listen,
@@ -161,6 +145,7 @@ def build(instance: Instance) -> dict[str, str]:
         "SURGE_HOST",
         "SURGE_PYTHON",
         "SURGE_SUPERVISED_BY",
+        REPLICAS,
     }
     tuned = {
         key: value

@@ -4,13 +4,15 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from stack.definitions import MOST_REPLICAS, PORT_SPAN, SCALABLE, Process, replicated
 from stack.errors import StackError
+from stack.variables import read_variables
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SHARED: Final = ROOT / ".surge"
@@ -19,13 +21,18 @@ SHARED: Final = ROOT / ".surge"
 SHOP_PORT_BASE: Final = 18000
 TEST_PORT_BASE: Final = 19000
 CHAOS_PORT_BASE: Final = 20000
-PORTS_IN_USE: Final = 20
-"""An instance owns the ports base … base+19; one that faults are injected into, as many again for its proxies."""
+PORTS_IN_USE: Final = PORT_SPAN * MOST_REPLICAS
+"""An instance owns the ports base … base+159; without replicas it uses the first twenty. One that faults are injected into owns as many again for its proxies."""
+
+REPLICAS: Final = "SURGE_REPLICAS"
+"""The setting that says how many processes of a role run, as ``gateway=2,saga=3``. Unnamed roles have one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where an instance lives. ``home`` is absolute; nothing is created until ``create``.
+    """Where an instance lives, and how many processes of which role. ``home`` is absolute.
+
+    Nothing is created until ``create``.
 
     ``faults``: its processes are started so that faults can be injected: they reach each other through proxies, and
     each service's clock can be set wrong (see ``stack.chaos``).
@@ -35,6 +42,12 @@ class Instance:
     home: Path
     port_base: int
     faults: bool = False
+    replicas: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """Its processes by name."""
+        return replicated(self.replicas)
 
     @property
     def data(self) -> Path:
@@ -103,7 +116,16 @@ class Instance:
         for directory in (self.home, self.data, self.logs, self.run, self.conf):
             directory.mkdir(parents=True, exist_ok=True)
         (self.home / "instance.json").write_text(
-            json.dumps({"name": self.name, "port_base": self.port_base, "faults": self.faults}, indent=2) + "\n"
+            json.dumps(
+                {
+                    "name": self.name,
+                    "port_base": self.port_base,
+                    "faults": self.faults,
+                    "replicas": dict(self.replicas),
+                },
+                indent=2,
+            )
+            + "\n"
         )
 
 
@@ -115,8 +137,39 @@ def _stored(home: Path) -> dict[str, object]:
     return stored if isinstance(stored, dict) else {}
 
 
+def parse_replicas(text: str) -> dict[str, int]:
+    """``gateway=2,saga=3`` as role → processes.
+
+    Raises:
+        StackError: if it says anything else.
+    """
+    counts: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        role, _, number = (word.strip() for word in part.partition("="))
+        if role not in SCALABLE:
+            raise StackError(f"{REPLICAS}: there is no role {role!r} to run several of", f"There are: {_ROLES}")
+        if not number.isdecimal() or not 1 <= int(number) <= MOST_REPLICAS:
+            raise StackError(f"{REPLICAS}: {role} may have 1 to {MOST_REPLICAS} processes, not {number or 'none'!r}")
+        counts[role] = int(number)
+    return {role: count for role, count in counts.items() if count > 1}
+
+
+_ROLES: Final = ", ".join(SCALABLE)
+
+
+def _replicas(home: Path, stored: Mapping[str, object]) -> dict[str, int]:
+    asked = os.environ.get(REPLICAS) or read_variables(home / "settings.env").get(REPLICAS)
+    if asked:
+        return parse_replicas(asked)
+    known = stored.get("replicas")
+    return {str(role): int(count) for role, count in known.items()} if isinstance(known, dict) else {}
+
+
 def current() -> Instance:
-    """The instance that ``SURGE_HOME`` and ``SURGE_PORT_BASE`` name; without them, the shop in ``.surge/``."""
+    """The instance that ``SURGE_HOME`` and ``SURGE_PORT_BASE`` name; without them, the shop in ``.surge/``.
+
+    ``SURGE_REPLICAS`` counts from the next ``surge up`` on, and is remembered until it is given again.
+    """
     home = Path(os.environ.get("SURGE_HOME") or SHARED).expanduser().resolve()
     stored = _stored(home)
     name = "shop" if home == SHARED else str(stored.get("name") or home.name)
@@ -124,7 +177,9 @@ def current() -> Instance:
     base = int(asked) if asked and asked.isdigit() else int(str(stored.get("port_base") or SHOP_PORT_BASE))
     if not 1024 <= base <= 65535 - PORTS_IN_USE:
         raise StackError(f"SURGE_PORT_BASE must lie between 1024 and {65535 - PORTS_IN_USE}, not {asked}")
-    return Instance(name=name, home=home, port_base=base, faults=bool(stored.get("faults")))
+    return Instance(
+        name=name, home=home, port_base=base, faults=bool(stored.get("faults")), replicas=_replicas(home, stored)
+    )
 
 
 def chaos_instance() -> Instance:
@@ -135,6 +190,15 @@ def chaos_instance() -> Instance:
 
 
 def test_instance() -> Instance:
-    """The isolated stack of ``surge test`` (``SURGE_TEST_HOME``, ``SURGE_TEST_PORT_BASE``)."""
+    """The isolated stack of ``surge test``.
+
+    ``SURGE_TEST_HOME``, ``SURGE_TEST_PORT_BASE`` and ``SURGE_TEST_REPLICAS`` are for it what the same without ``TEST``
+    are for the shop.
+    """
     home = Path(os.environ.get("SURGE_TEST_HOME") or SHARED / "test").expanduser().resolve()
-    return Instance(name="test", home=home, port_base=int(os.environ.get("SURGE_TEST_PORT_BASE") or TEST_PORT_BASE))
+    return Instance(
+        name="test",
+        home=home,
+        port_base=int(os.environ.get("SURGE_TEST_PORT_BASE") or TEST_PORT_BASE),
+        replicas=parse_replicas(os.environ.get("SURGE_TEST_REPLICAS", "")),
+    )

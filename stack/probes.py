@@ -4,7 +4,7 @@ import asyncio
 import socket
 from http.client import HTTPConnection, HTTPException
 
-from stack.definitions import PROCESSES, Probe
+from stack.definitions import Probe
 from stack.environment import ensure_secrets
 from stack.instance import Instance
 
@@ -78,7 +78,7 @@ async def ask(instance: Instance, name: str) -> None:
     Raises:
         NotReadyError: if it does not, with its reason.
     """
-    process = PROCESSES[name]
+    process = instance.processes[name]
     port = instance.port(process.port)
     match process.probe:
         case Probe.POSTGRES:

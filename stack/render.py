@@ -6,11 +6,12 @@ import shlex
 import sys
 
 from stack import servers
-from stack.definitions import POSTGRES, PROCESSES, Process
-from stack.environment import build, of_process, write_private
+from stack.definitions import POSTGRES, Process
+from stack.environment import build, of_process
 from stack.instance import ROOT, Instance
 from stack.supervision import socket_path
 from stack.supervisord import RPC_NAMESPACE
+from stack.variables import write_private
 
 _NEVER_GIVE_UP = 1_000_000
 
@@ -69,7 +70,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 supervisor.rpcinterface_factory=stack.supervisord:make_rpcinterface
 """,
     ]
-    sections += [_program(instance, process) for process in PROCESSES.values()]
+    sections += [_program(instance, process) for process in instance.processes.values()]
     (instance.conf / "supervisord.conf").write_text("\n".join(sections))
 
 

@@ -25,9 +25,9 @@ from stack.definitions import (
     connect_settings,
     kafka_settings,
 )
-from stack.environment import write_private
 from stack.errors import StackError
 from stack.instance import Instance
+from stack.variables import write_private
 
 _POSTGRES_USER: Final = "postgres"
 

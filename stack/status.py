@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cdc.connect import ConnectClient, ConnectError
 from stack import kafka, probes
-from stack.definitions import CONNECT, KAFKA, PROCESSES
+from stack.definitions import CONNECT, KAFKA, PROCESSES, Process
 from stack.instance import Instance
 from stack.supervision import ProcessState, Supervisor
 
@@ -66,8 +66,8 @@ def memory_mb(pid: int) -> int:
     return total // 2**20
 
 
-async def _process(instance: Instance, name: str, state: ProcessState | None) -> ProcessReport:
-    process = PROCESSES[name]
+async def _process(instance: Instance, process: Process, state: ProcessState | None) -> ProcessReport:
+    name = process.name
     problem = ""
     alive = state is not None and state.pid > 0
     if alive:
@@ -82,7 +82,10 @@ async def _process(instance: Instance, name: str, state: ProcessState | None) ->
         ready=alive and not problem,
         problem=problem,
         pid=state.pid if state else 0,
-        ports={role: instance.port(offset) for role, offset in process.ports.items()},
+        ports={
+            **({"entrance": instance.port(process.entrance)} if process.entrance is not None else {}),
+            **{role: instance.port(offset) for role, offset in process.ports.items()},
+        },
         memory_mb=await asyncio.to_thread(memory_mb, state.pid) if state and alive else 0,
         uptime_seconds=int(state.uptime) if state else 0,
         restarts=state.restarts if state else 0,
@@ -106,7 +109,9 @@ async def gather(instance: Instance) -> Report:
     supervisor = Supervisor(instance)
     running = supervisor.alive()
     states = supervisor.states() if running else {}
-    processes = await asyncio.gather(*(_process(instance, name, states.get(name)) for name in PROCESSES))
+    processes = await asyncio.gather(
+        *(_process(instance, process, states.get(name)) for name, process in instance.processes.items())
+    )
     ready = {process.name for process in processes if process.ready}
     groups: list[dict[str, Any]] = []
     if KAFKA in ready:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -159,12 +160,14 @@ class Supervisor:
                 raise StackError(f"not stopped within {seconds:.0f} s: {', '.join(sorted(asked))}")
             time.sleep(0.05)
 
-    def stop_all(self, names: Sequence[str] = tuple(PROCESSES)) -> None:
-        """Stops in waves: what depends on a process stops before it."""
+    def stop_all(self, names: Sequence[str] | None = None) -> None:
+        """Stops in waves, everything or what is named: what depends on a process stops before it."""
         up = {state.name for state in self.states().values() if state.state not in _DOWN}
+        chosen = up if names is None else up & set(names)
+        roles = {name: name if name in PROCESSES else _COPY.sub("", name) for name in chosen}
         for wave in stop_waves():
-            self.stop(name for name in wave if name in up and name in names)
-        self.stop(up - set(PROCESSES))
+            self.stop([name for name in chosen if roles[name] in wave])
+        self.stop([name for name in chosen if roles[name] not in PROCESSES])
 
     def shut_down(self) -> None:
         """Ends supervisord itself, and waits until its process is gone."""
@@ -174,6 +177,7 @@ class Supervisor:
             psutil.Process(pid).wait(40)
 
 
+_COPY: Final = re.compile(r"-\d+$")
 _DOWN: Final = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 
 

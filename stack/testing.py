@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from stack import environment
-from stack.definitions import PROCESSES, SERVERS
+from stack.definitions import SERVERS
 from stack.display import Progress, console
 from stack.errors import StackError
 from stack.instance import ROOT, Instance, test_instance
@@ -29,18 +29,18 @@ PURE_CORE_BRANCHES: Final = 95.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of test and the processes that it needs. ``seeded``: with the demo's customers and products."""
+    """A kind of test and the processes that it needs, None for all; ``seeded``: with the demo's shop in it."""
 
     name: str
-    processes: tuple[str, ...]
+    processes: tuple[str, ...] | None
     seeded: bool = False
 
 
 KINDS: Final = (
     Kind("unit", ()),
     Kind("integration", SERVERS),
-    Kind("e2e", tuple(PROCESSES), seeded=True),
-    Kind("faults", tuple(PROCESSES), seeded=True),
+    Kind("e2e", None, seeded=True),
+    Kind("faults", None, seeded=True),
     Kind("chaos", ()),
 )
 """``chaos`` makes its own stack."""
@@ -116,7 +116,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run_kind(instance: Instance, kind: Kind, arguments: list[str], coverage: Path) -> int:
     variables = dict(os.environ)
-    if not kind.processes:
+    if kind.processes == ():
         return _pytest(arguments, variables, kind, coverage)
     with instance.alone():
         return _run_on_stack(instance, kind, arguments, variables, coverage)

@@ -10,7 +10,19 @@ from typing import Final
 from cdc.connect import ConnectClient, ConnectError
 from cdc.outbox import CONNECTOR, connector
 from stack import database, environment, jars, kafka, packages, ports, probes, render, servers
-from stack.definitions import CONNECT, HEAPS, KAFKA, MIGRATIONS, POSTGRES, PROCESSES, REDIS, SEED, SERVERS, TOPICS
+from stack.definitions import (
+    CONNECT,
+    GATEWAY,
+    HEAPS,
+    KAFKA,
+    MIGRATIONS,
+    POSTGRES,
+    PROCESSES,
+    REDIS,
+    SEED,
+    SERVERS,
+    TOPICS,
+)
 from stack.display import Progress
 from stack.environment import ensure_secrets
 from stack.errors import StackError
@@ -48,12 +60,18 @@ class Start:
     """One run of `surge up` over an instance."""
 
     def __init__(
-        self, instance: Instance, progress: Progress, names: Sequence[str] = tuple(PROCESSES), *, seeded: bool = True
+        self,
+        instance: Instance,
+        progress: Progress,
+        names: Sequence[str] | None = None,
+        *,
+        seeded: bool = True,
     ) -> None:
         self.instance = instance
         self.seeded = seeded
         self.progress = progress
-        self.names = names
+        self.processes = instance.processes
+        self.names = tuple(self.processes) if names is None else tuple(names)
         self.supervisor = Supervisor(instance)
         self.before: dict[str, ProcessState] = {}
         self.launched = False
@@ -116,8 +134,12 @@ class Start:
             instance_port: name
             for name in self.names
             if name not in states or not states[name].pid
-            for instance_port in (self.instance.port(offset) for offset in PROCESSES[name].ports.values())
+            for instance_port in (self.instance.port(offset) for offset in self.processes[name].ports.values())
         }
+        gateways = [name for name in self.names if self.processes[name].role == GATEWAY]
+        entrance = self.processes[GATEWAY].entrance
+        if entrance is not None and gateways and not any(name in states and states[name].pid for name in gateways):
+            needed[self.instance.port(entrance)] = GATEWAY
         if taken := ports.holders(list(needed)):
             raise StackError(
                 "ports of this stack are in use; nothing was started",
@@ -145,7 +167,7 @@ class Start:
                 name,
                 name,
                 lambda name=name: self._start(name),  # type: ignore[misc]
-                PROCESSES[name].after,
+                self.processes[name].after,
             )
             for name in self.names
         ]

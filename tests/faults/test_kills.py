@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from stack import instance as instances
 from tests.faults.rig import Rig, clean_audit
 
 RATE = 20.0
@@ -14,21 +15,10 @@ BEFORE, AFTER = 2.0, 4.0
 WITHIN = 30.0
 """Seconds after which everything accepted has come to its end."""
 
-PROCESSES = (
-    "gateway",
-    "saga",
-    "inventory",
-    "payments",
-    "shipping",
-    "notifications",
-    "projector",
-    "redis",
-    "kafka",
-    "postgres",
-    "docstore",
-    "connect",
-    "payment-providers",
+PROCESSES = tuple(
+    name for name, process in instances.current().processes.items() if process.role not in ("mailsink", "watchdog")
 )
+"""Whose death could cost an order something, replicas included (``SURGE_TEST_REPLICAS``)."""
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 
 from stack import environment
-from stack.definitions import HEAPS, MIGRATIONS, PROCESSES, SEED, SERVERS, TOPICS, stop_waves
+from stack.definitions import (
+    HEAPS,
+    MIGRATIONS,
+    MOST_REPLICAS,
+    PORT_SPAN,
+    PROCESSES,
+    SCALABLE,
+    SEED,
+    SERVERS,
+    TOPICS,
+    replicated,
+    stop_waves,
+)
 from stack.instance import PORTS_IN_USE, Instance
 from stack.servers import command
 
@@ -14,7 +26,30 @@ def test_no_port_is_given_twice() -> None:
     ports = [port for process in PROCESSES.values() for port in process.ports.values()]
 
     assert len(set(ports)) == len(ports)
-    assert all(0 <= port < PORTS_IN_USE for port in ports)
+    assert all(0 <= port < PORT_SPAN for port in ports)
+
+
+def test_replicas_have_names_and_ports_of_their_own_and_share_the_gateways() -> None:
+    processes = replicated(dict.fromkeys(SCALABLE, MOST_REPLICAS))
+    ports = [port for process in processes.values() for port in process.ports.values()]
+    gateways = [process for process in processes.values() if process.role == "gateway"]
+
+    assert len(processes) == len(PROCESSES) + (MOST_REPLICAS - 1) * len(SCALABLE)
+    assert len(set(ports)) == len(ports)
+    assert all(0 < port < PORTS_IN_USE for port in ports)
+    assert {gateway.entrance for gateway in gateways} == {PROCESSES["gateway"].port}
+    assert replicated({}) == dict(PROCESSES)
+
+
+def test_every_replica_is_a_group_member_of_its_own() -> None:
+    own = [
+        environment.of_process(process, port_base=18000, listen="127.0.0.1")
+        for process in replicated({"saga": 2, "gateway": 2}).values()
+        if process.is_service
+    ]
+
+    assert len({variables["SURGE_PROCESS"] for variables in own}) == len(own)
+    assert {v["SURGE_PROCESS"] for v in own if v.get("SURGE_ENTRANCE_PORT") == "18000"} == {"gateway", "gateway-2"}
 
 
 def test_everything_waited_for_exists() -> None:

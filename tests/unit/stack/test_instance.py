@@ -11,7 +11,7 @@ from stack.errors import StackError
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SURGE_HOME", "SURGE_PORT_BASE", "SURGE_TEST_HOME", "SURGE_TEST_PORT_BASE"):
+    for name in ("SURGE_HOME", "SURGE_PORT_BASE", "SURGE_TEST_HOME", "SURGE_TEST_PORT_BASE", instances.REPLICAS):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -31,6 +31,26 @@ def test_an_instance_remembers_its_ports(tmp_path: Path, monkeypatch: pytest.Mon
     again = instances.current()
 
     assert (again.name, again.port_base) == ("other", 23000)
+
+
+def test_an_instance_remembers_how_many_processes_a_role_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURGE_HOME", str(tmp_path))
+    monkeypatch.setenv(instances.REPLICAS, "gateway=2, saga=3,shipping=1")
+    instances.current().create()
+    monkeypatch.delenv(instances.REPLICAS)
+
+    again = instances.current()
+
+    assert again.replicas == {"gateway": 2, "saga": 3}
+    assert {"gateway", "gateway-2", "saga", "saga-2", "saga-3", "shipping"} <= set(again.processes)
+    monkeypatch.setenv(instances.REPLICAS, "saga=1")
+    assert instances.current().replicas == {}
+
+
+@pytest.mark.parametrize("text", ["postgres=2", "saga", "saga=0", "saga=9", "saga=two", "sagas=2"])
+def test_what_can_not_be_replicated_is_refused(text: str) -> None:
+    with pytest.raises(StackError, match=instances.REPLICAS):
+        instances.parse_replicas(text)
 
 
 @pytest.mark.parametrize("base", ["80", "65530"])
