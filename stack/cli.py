@@ -42,6 +42,9 @@ DELEGATES: Final = (
     Delegate(
         "chaos", "stack.chaos.cli:app", "Hurt a stack of its own under load; check what customers were told.", own=True
     ),
+    Delegate(
+        "generate", "stack.generate.cli:app", "Send live orders straight to Kafka, at a rate and after a pattern."
+    ),
     Delegate("bench", "stack.bench.cli:app", "Measure the running shop."),
 )
 

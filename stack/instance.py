@@ -22,7 +22,9 @@ SHOP_PORT_BASE: Final = 18000
 TEST_PORT_BASE: Final = 19000
 CHAOS_PORT_BASE: Final = 20000
 PORTS_IN_USE: Final = PORT_SPAN * MOST_REPLICAS
-"""An instance owns the ports base … base+159; without replicas it uses the first twenty. One that faults are injected into owns as many again for its proxies."""
+"""An instance owns the ports base … base+159, of which it uses the first twenty without replicas.
+
+One that faults are injected into owns as many again for its proxies."""
 
 REPLICAS: Final = "SURGE_REPLICAS"
 """The setting that says how many processes of a role run, as ``gateway=2,saga=3``. Unnamed roles have one."""

@@ -437,8 +437,10 @@ class Admission:
         keys = [record_key(order.user_id, order.idempotency_key), running_key(order.user_id)]
         await self._run(_LET_GO, keys, [order.order_id])
 
-    async def finish(self, accepted: AcceptedOrder, answer: bytes) -> Record | None:
+    async def finish(self, accepted: AcceptedOrder, answer: bytes, *, from_cart: bool = True) -> Record | None:
         """Stores the answer, takes what was bought out of the cart, and lets the order be read; once.
+
+        An order that no cart became is not ``from_cart``.
 
         Returns:
             the record that has the key instead, if Redis was wiped since the claim and another order got it.
@@ -458,7 +460,7 @@ class Admission:
             self._life_ms,
             _encoder.encode(accepted),
             int(accepted.created_at.timestamp() * 1000),
-            *_flat(accepted.lines),
+            *(_flat(accepted.lines) if from_cart else ()),
         ]
         other = await self._run(_FINISH, keys, args)
         return _record(*other) if other else None

@@ -11,7 +11,7 @@ import msgspec
 from contracts.events import OrderCreated
 from contracts.orders import Address, OrderLine, OrderStatus, PaymentMethod
 from contracts.products import ProductCard
-from contracts.sales import SaleCard
+from contracts.sales import SaleCard, SaleTerms
 
 LARGEST_TOTAL: Final = 999_999_999_999
 """Minor units that an order's total column holds: NUMERIC(12,2)."""
@@ -99,6 +99,36 @@ def price(cart: Mapping[str, int], cards: Mapping[str, ProductCard], sale: SaleC
             )
         )
     return Priced(lines, unavailable, frozenset(currencies))
+
+
+def order_of(
+    priced: Priced,
+    purchase: Purchase,
+    *,
+    order_id: str,
+    user_id: str,
+    key: str,
+    queue_position: int,
+    created_at: dt.datetime,
+    digest: str = "",
+    sale: SaleTerms | None = None,
+) -> OrderCreated:
+    """The order that a priced cart becomes; all lines must be in one currency. ``digest`` is its request's hash."""
+    [currency] = priced.currencies
+    return OrderCreated(
+        order_id=order_id,
+        user_id=user_id,
+        idempotency_key=key,
+        request_hash=digest or request_hash(purchase),
+        currency=currency,
+        total_amount=priced.total,
+        lines=priced.lines,
+        shipping_address=purchase.shipping_address,
+        payment_method=purchase.payment_method,
+        queue_position=queue_position,
+        created_at=created_at,
+        sale=sale,
+    )
 
 
 def answer(

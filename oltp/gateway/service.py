@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from contracts.admission import AcceptedOrder
-from contracts.envelope import caused_id, registry, seal
+from contracts.envelope import Envelope, caused_id, registry, seal
 from contracts.events import OrderCreated
 from contracts.products import ProductDirectory
 from contracts.sales import SaleBoard, SaleCard
@@ -77,6 +77,25 @@ class _Unfinished:
     accepted: AcceptedOrder
     body: bytes
     give_up_at: float
+
+
+def sealed(order: OrderCreated) -> Envelope:
+    """The message that an order is born as; the same id each time it is produced."""
+    return seal(
+        order,
+        id=caused_id(order.order_id, _CREATED),
+        source=SOURCE,
+        subject=order.order_id,
+        time=order.created_at,
+        correlationid=telemetry.correlation_id(),
+        traceparent=telemetry.traceparent(),
+        partitionkey=order.sale.product_id if order.sale is not None else "",
+    )
+
+
+def accepted_at(order: OrderCreated, place: Placement) -> AcceptedOrder:
+    """What is remembered of an order until the saga has written it."""
+    return AcceptedOrder(**msgspec.structs.asdict(order), log_partition=place.partition, log_offset=place.offset)
 
 
 class Checkout:
@@ -182,18 +201,15 @@ class Checkout:
         if len(priced.currencies) > 1:
             raise ProductsUnavailable([line.product_id for line in priced.lines])
         order_id = new_id()
-        return OrderCreated(
+        return domain.order_of(
+            priced,
+            purchase,
             order_id=order_id,
             user_id=user_id,
-            idempotency_key=key,
-            request_hash=request_hash,
-            currency=next(iter(priced.currencies)),
-            total_amount=priced.total,
-            lines=priced.lines,
-            shipping_address=purchase.shipping_address,
-            payment_method=purchase.payment_method,
+            key=key,
             queue_position=self._order_log.backlog(sale.product_id if sale is not None else order_id),
             created_at=self._clock.now(),
+            digest=request_hash,
             sale=sale.terms if sale is not None else None,
         )
 
@@ -237,16 +253,7 @@ class Checkout:
         raise IdempotencyKeyReused("This key was used before with another body; use a fresh key for another order.")
 
     async def _produce(self, order: OrderCreated, rate: Rate | None, *, doubt: bool) -> Accepted:
-        envelope = seal(
-            order,
-            id=caused_id(order.order_id, _CREATED),
-            source=SOURCE,
-            subject=order.order_id,
-            time=order.created_at,
-            correlationid=telemetry.correlation_id(),
-            traceparent=telemetry.traceparent(),
-            partitionkey=order.sale.product_id if order.sale is not None else "",
-        )
+        envelope = sealed(order)
         try:
             async with asyncio.timeout(self._settings.checkout_produce_seconds):
                 [place] = await self._producer.send([envelope])
@@ -298,9 +305,7 @@ class Checkout:
 
     async def _finish(self, order: OrderCreated, place: Placement, rate: Rate | None) -> Accepted:
         body = domain.answer_to(order)
-        accepted = AcceptedOrder(
-            **msgspec.structs.asdict(order), log_partition=place.partition, log_offset=place.offset
-        )
+        accepted = accepted_at(order, place)
         try:
             other = await self._admission.finish(accepted, body)
         except Exception as error:

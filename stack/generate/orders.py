@@ -1,0 +1,156 @@
+"""Orders as the gateway lets them be born, without a gateway: produced in batches, and remembered in Redis.
+
+What a checkout decides is the gateway's own code: prices, the order's form and id, its message, the record that
+answers reads (and repeated keys) until the saga has written it. What a visitor of the API meets besides does not
+happen here: no cart is bought, no rate limit counts.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from contracts.admission import AcceptedOrder
+from contracts.events import OrderCreated
+from contracts.orders import PaymentMethod, PaymentMethodType
+from contracts.products import ProductDirectory
+from kit.clock import Clock
+from kit.ids import new_id
+from kit.kafka import EventProducer, Placement
+from kit.transient import is_transient
+from oltp.gateway import domain
+from oltp.gateway.admission import Admission
+from oltp.gateway.domain import Purchase
+from oltp.gateway.order_log import OrderLog
+from oltp.gateway.service import accepted_at, sealed
+from stack.generate.shop import Buyer, Shelf, draw
+from stack.shoppers import choose_cart, choose_payment
+
+log = structlog.get_logger()
+
+_REMEMBER_SECONDS: Final = 60.0
+_KEPT_TIMES: Final = 20_000
+
+
+@dataclass
+class Tally:
+    """What has become of the visitors so far. ``acknowledged`` are the latest times that the broker took, seconds."""
+
+    produced: int = 0
+    units: int = 0
+    unknown: int = 0
+    unserved: int = 0
+    unrecorded: int = 0
+    taken: int = 0
+    acknowledged: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_TIMES))
+
+
+class Orders:
+    """The activity of buying; see :class:`stack.generate.run.Activity`."""
+
+    def __init__(
+        self,
+        *,
+        buyers: list[Buyer],
+        shelf: Shelf,
+        products: ProductDirectory,
+        producer: EventProducer,
+        admission: Admission,
+        order_log: OrderLog,
+        clock: Clock,
+        chance: random.Random,
+        declines: float,
+    ) -> None:
+        self.tally = Tally()
+        self._buyers = buyers
+        self._shelf = shelf
+        self._products = products
+        self._producer = producer
+        self._admission = admission
+        self._order_log = order_log
+        self._clock = clock
+        self._chance = chance
+        self._declines = declines
+        self._waiting: dict[int, set[int]] = {}
+
+    async def perform(self, visitors: int) -> None:
+        """So many visitors order something at once."""
+        orders = await self._orders(visitors)
+        if not orders:
+            return
+        asked = time.perf_counter()
+        try:
+            places = await self._producer.send([sealed(order) for order in orders])
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("generate.not_acknowledged", orders=len(orders), error=repr(error))
+            self.tally.unknown += len(orders)
+            return
+        self.tally.acknowledged.extend([time.perf_counter() - asked] * len(orders))
+        self.tally.produced += len(orders)
+        for order, place in zip(orders, places, strict=True):
+            self.tally.units += sum(line.quantity for line in order.lines)
+            self._order_log.produced(place)
+            self._waiting.setdefault(place.partition, set()).add(place.offset)
+        await asyncio.gather(*(self._remember(order, place) for order, place in zip(orders, places, strict=True)))
+
+    def taken_up(self, committed: Sequence[int]) -> None:
+        """Tells how far the saga has come in each partition of the order log."""
+        for partition, waiting in self._waiting.items():
+            done = {offset for offset in waiting if offset < committed[partition]}
+            waiting -= done
+            self.tally.taken += len(done)
+
+    async def _orders(self, visitors: int) -> list[OrderCreated]:
+        offers = self._shelf.offers
+        if not offers:
+            self.tally.unserved += visitors
+            return []
+        carts = [choose_cart(self._chance, offers) for _ in range(visitors)]
+        cards = await self._products.get_many({product_id for cart in carts for product_id in cart})
+        orders = []
+        for cart in carts:
+            priced = domain.price(cart, cards)
+            if priced.unavailable or len(priced.currencies) != 1 or priced.total > domain.LARGEST_TOTAL:
+                self.tally.unserved += 1
+                continue
+            buyer = draw(self._chance, self._buyers)
+            method, token = choose_payment(self._chance, declines=self._declines)
+            order_id = new_id()
+            orders.append(
+                domain.order_of(
+                    priced,
+                    Purchase(buyer.address, PaymentMethod(type=PaymentMethodType(method), token=token)),
+                    order_id=order_id,
+                    user_id=buyer.user_id,
+                    key=str(uuid.uuid4()),
+                    queue_position=self._order_log.backlog(order_id),
+                    created_at=self._clock.now(),
+                )
+            )
+        return orders
+
+    async def _remember(self, order: OrderCreated, place: Placement) -> None:
+        accepted: AcceptedOrder = accepted_at(order, place)
+        answer = domain.answer_to(order)
+        give_up_at, pause = time.monotonic() + _REMEMBER_SECONDS, 0.05
+        while True:
+            try:
+                await self._admission.finish(accepted, answer, from_cart=False)
+                return
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                if time.monotonic() >= give_up_at:
+                    log.error("generate.unrecorded", order_id=order.order_id, exc_info=error)
+                    self.tally.unrecorded += 1
+                    return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
