@@ -26,8 +26,10 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def ensure_topics(bootstrap: str) -> str:
+async def ensure_topics(bootstrap: str, *, replication: int = 1) -> str:
     """Creates the topics that are missing and adds partitions that are; never takes any away.
+
+    Topics are created with ``replication`` copies, of which all but one must be in sync for a message to count.
 
     Raises:
         StackError: if a topic has more partitions than its definition: fewer would lose the order of a key's messages.
@@ -37,8 +39,9 @@ async def ensure_topics(bootstrap: str) -> str:
         present = {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
         absent = [topic for topic in TOPICS if topic.name not in present]
         if absent:
+            settings = {**TOPIC_SETTINGS, "min.insync.replicas": str(max(1, replication - 1))}
             answer = await client.create_topics(
-                [NewTopic(topic.name, topic.partitions, 1, topic_configs=dict(TOPIC_SETTINGS)) for topic in absent]
+                [NewTopic(topic.name, topic.partitions, replication, topic_configs=settings) for topic in absent]
             )
             for name, code, *rest in answer.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:

@@ -7,7 +7,7 @@ import asyncio
 import os
 
 import structlog
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from sqlalchemy.engine import make_url
 
 from cdc.connect import ConnectClient
@@ -26,6 +26,8 @@ class SetupSettings(Settings):
     connect_url: str
     postgres_password: SecretStr
     debezium_password: SecretStr
+    kafka_replication: int = Field(default=1, ge=1, description="Copies of each topic that is created.")
+    setup_demo: bool = Field(default=True, description="Whether an empty shop is filled with the demo's data.")
 
     def server(self) -> Server:
         """The server behind ``database_url``."""
@@ -46,13 +48,18 @@ async def set_up(settings: SetupSettings) -> None:
     server = settings.server()
     log.info("setup.done", step="database", result=await database.ensure_roles(server))
     log.info("setup.done", step="migrations", result=await database.migrate(server))
-    log.info("setup.done", step="topics", result=await kafka.ensure_topics(settings.kafka_bootstrap))
+    log.info("setup.done", step="topics", result=await _topics(settings))
     async with ConnectClient(settings.connect_url) as client:
         await client.put(CONNECTOR, connector(server.source))
         await client.wait_healthy(CONNECTOR)
     await database.wait_streaming(server)
     log.info("setup.done", step="connectors", result=CONNECTOR)
-    log.info("setup.done", step="seed", result=await demo.seed())
+    if settings.setup_demo:
+        log.info("setup.done", step="seed", result=await demo.seed())
+
+
+async def _topics(settings: SetupSettings) -> str:
+    return await kafka.ensure_topics(settings.kafka_bootstrap, replication=settings.kafka_replication)
 
 
 def main() -> None:
