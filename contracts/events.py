@@ -335,3 +335,13 @@ class AccountChanged(Message):
     email: str
     name: str
     phone: str
+
+
+@message("account.email_changed", topics.ACCOUNT_EVENTS)
+class AccountEmailChanged(Message):
+    """A customer's login and address for mail is another one from now on; both addresses are told."""
+
+    user_id: str
+    name: str
+    previous_email: str
+    email: str

@@ -22,6 +22,7 @@ from oltp.accounts.schemas import (
     AddressCreate,
     AddressList,
     AddressUpdate,
+    ChangeEmail,
     ChangePassword,
     Login,
     Profile,
@@ -54,7 +55,8 @@ def _profiles(request: Request) -> Profiles:
 
 
 def _address_book(request: Request) -> AddressBook:
-    return AddressBook(request.state.resources.clock, _state(request).settings.accounts_addresses_per_user)
+    state = _state(request)
+    return AddressBook(request.state.resources, state.directory, state.settings.accounts_addresses_per_user)
 
 
 def _client_address(request: Request) -> str:
@@ -167,6 +169,21 @@ async def change_password(body: ChangePassword, principal: CurrentUser, request:
     )
 
 
+@router.put(
+    "/api/users/me/email",
+    tags=[_ACCOUNT],
+    summary="Change my email address",
+    response_model=Profile,
+    responses=responses(Unauthorized, InvalidCredentials, EmailTaken, TooManyLogins, Unavailable, HashingBusy),
+)
+async def change_email(body: ChangeEmail, principal: CurrentUser, request: Request, sign_ins: SignInsDep) -> Profile:
+    """Changes the login. The old address and the new one are written to; who is signed in stays so."""
+    changed = await sign_ins.change_email(
+        principal, body.email, body.current_password, address=_client_address(request)
+    )
+    return Profile.model_validate(changed)
+
+
 @router.get(
     "/api/users/me/addresses",
     tags=[_ACCOUNT],
@@ -174,9 +191,9 @@ async def change_password(body: ChangePassword, principal: CurrentUser, request:
     response_model=AddressList,
     responses=responses(Unauthorized),
 )
-async def list_addresses(principal: CurrentUser, session: ReadSessionDep, book: AddressBookDep) -> AddressList:
+async def list_addresses(principal: CurrentUser, book: AddressBookDep) -> AddressList:
     """All of the customer's addresses, the default first."""
-    return AddressList(items=[SavedAddress.model_validate(row) for row in await book.all(session, principal)])
+    return AddressList(items=[SavedAddress.model_validate(row) for row in await book.all(principal)])
 
 
 @router.post(
@@ -188,10 +205,10 @@ async def list_addresses(principal: CurrentUser, session: ReadSessionDep, book: 
     responses=responses(Unauthorized, TooManyAddresses),
 )
 async def add_address(
-    body: AddressCreate, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep, response: Response
+    body: AddressCreate, principal: CurrentUser, book: AddressBookDep, response: Response
 ) -> SavedAddress:
     """Adds an address; the first one is the default."""
-    added = await book.add(session, principal, body)
+    added = await book.add(principal, body)
     response.headers["Location"] = f"/api/users/me/addresses/{added.id}"
     return SavedAddress.model_validate(added)
 
@@ -203,11 +220,9 @@ async def add_address(
     response_model=SavedAddress,
     responses=responses(Unauthorized, AddressNotFound),
 )
-async def show_address(
-    address_id: uuid.UUID, principal: CurrentUser, session: ReadSessionDep, book: AddressBookDep
-) -> SavedAddress:
+async def show_address(address_id: uuid.UUID, principal: CurrentUser, book: AddressBookDep) -> SavedAddress:
     """One of the customer's addresses."""
-    return SavedAddress.model_validate(await book.get(session, principal, str(address_id)))
+    return SavedAddress.model_validate(await book.get(principal, str(address_id)))
 
 
 @router.put(
@@ -221,11 +236,10 @@ async def replace_address(
     address_id: uuid.UUID,
     body: AddressUpdate,
     principal: CurrentUser,
-    session: WriteSessionDep,
     book: AddressBookDep,
 ) -> SavedAddress:
     """Replaces all that the address says."""
-    return SavedAddress.model_validate(await book.replace(session, principal, str(address_id), body))
+    return SavedAddress.model_validate(await book.replace(principal, str(address_id), body))
 
 
 @router.put(
@@ -235,11 +249,9 @@ async def replace_address(
     response_model=SavedAddress,
     responses=responses(Unauthorized, AddressNotFound),
 )
-async def make_default_address(
-    address_id: uuid.UUID, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep
-) -> SavedAddress:
+async def make_default_address(address_id: uuid.UUID, principal: CurrentUser, book: AddressBookDep) -> SavedAddress:
     """Makes it the one that checkout offers first."""
-    return SavedAddress.model_validate(await book.make_default(session, principal, str(address_id)))
+    return SavedAddress.model_validate(await book.make_default(principal, str(address_id)))
 
 
 @router.delete(
@@ -249,8 +261,6 @@ async def make_default_address(
     summary="Delete an address",
     responses=responses(Unauthorized, AddressNotFound),
 )
-async def delete_address(
-    address_id: uuid.UUID, principal: CurrentUser, session: WriteSessionDep, book: AddressBookDep
-) -> None:
+async def delete_address(address_id: uuid.UUID, principal: CurrentUser, book: AddressBookDep) -> None:
     """Deletes it; if it was the default, the newest other one becomes it."""
-    await book.delete(session, principal, str(address_id))
+    await book.delete(principal, str(address_id))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, text
+from sqlalchemy.exc import IntegrityError
 
 from kit.auth import Principal, Role
 from kit.db import ReadSession, WriteSession
@@ -166,6 +167,25 @@ class UserWriter(Users):
             ),
             {"id": user_id, "name": name, "phone": phone, "at": at},
         )
+        return _user(row.mappings().one())
+
+    async def change_email(self, user_id: str, email: str, *, at: dt.datetime) -> User | None:
+        """Changes the email address of a user who exists; None if somebody else has it."""
+        try:
+            async with self._session.begin_nested():
+                row = await self._session.execute(
+                    text(
+                        f"""
+                        UPDATE accounts.users SET email = :email, updated_at = :at
+                        WHERE id = CAST(:id AS uuid) RETURNING {_USER}
+                        """  # noqa: S608
+                    ),
+                    {"id": user_id, "email": email, "at": at},
+                )
+        except IntegrityError as error:
+            if "uq_users_email" not in str(error.orig):
+                raise
+            return None
         return _user(row.mappings().one())
 
     async def change_password(self, user_id: str, *, old_hash: str, new_hash: str, at: dt.datetime) -> bool:

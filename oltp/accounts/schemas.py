@@ -94,6 +94,13 @@ class ChangePassword(_Write):
     new_password: Password = Field(description="The new one.", examples=["staple battery horse"])
 
 
+class ChangeEmail(_Write):
+    """A new email address, with the password."""
+
+    email: Email = Field(description="The new email address, the login from now on.")
+    current_password: AnyPassword = Field(description="The password.", examples=["correct horse battery"])
+
+
 class Profile(_Read):
     """A user as they see themselves."""
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
 
-from contracts.events import AccountChanged, AccountRegistered
+from contracts.events import AccountChanged, AccountEmailChanged, AccountRegistered
 from kit import outbox
 from kit.auth import Principal, Role, issue_access_token
 from kit.clock import Clock
@@ -15,6 +16,7 @@ from kit.db import ReadSession, WriteSession
 from kit.errors import Invalid, Unauthorized
 from kit.ids import is_uuid, new_id
 from kit.resources import Resources
+from oltp.accounts.directory import Directory
 from oltp.accounts.domain import (
     RefreshVerdict,
     client_network,
@@ -179,6 +181,43 @@ class SignIns:
                 raise InvalidCredentials("The present password is wrong.")
             await TokenFamilies(session).revoke_all(user.id, because="password changed", at=now)
 
+    async def change_email(self, principal: Principal, email: str, password: str, *, address: str) -> User:
+        """Changes the email address, and has the old one and the new one told; to the present one, it is no change.
+
+        Raises:
+            InvalidCredentials: if the password is wrong, or changed meanwhile.
+            EmailTaken: if somebody has the new address.
+            TooManyLogins: if too many wrong passwords were tried.
+        """
+        async with self._database.read() as session:
+            user = await _existing(Users(session), principal)
+        await self._admit_login(user.email, address)
+        if not await self._state.hasher.verify(user.password_hash, password):
+            raise InvalidCredentials("The password is wrong.")
+        await self._state.limiter.forgive(self._per_account, user.email)
+        now = self._clock.now()
+        async with self._database.write() as session:
+            users = UserWriter(session)
+            present = await _locked(users, principal)
+            if present.password_hash != user.password_hash:
+                raise InvalidCredentials("The password is wrong.")
+            if present.email == email:
+                return present
+            changed = await users.change_email(user.id, email, at=now)
+            if changed is None:
+                raise EmailTaken("Another account has this email address.")
+            moved = AccountEmailChanged(
+                user_id=changed.id, name=changed.name, previous_email=present.email, email=changed.email
+            )
+            await outbox.publish(
+                session,
+                [
+                    outbox.announce(event, source=SOURCE, subject=changed.id, time=now)
+                    for event in (_contact(changed), moved)
+                ],
+            )
+            return changed
+
     @property
     def _per_account(self) -> Limit:
         settings = self._settings
@@ -274,91 +313,100 @@ class Profiles:
             return user
         now = self._clock.now()
         changed = await users.change_contact(user.id, name=name, phone=phone, at=now)
-        event = AccountChanged(user_id=changed.id, email=changed.email, name=changed.name, phone=changed.phone)
-        await outbox.publish(session, [outbox.announce(event, source=SOURCE, subject=changed.id, time=now)])
+        await outbox.publish(session, [outbox.announce(_contact(changed), source=SOURCE, subject=changed.id, time=now)])
         return changed
 
 
 class AddressBook:
-    """A customer's addresses. Whoever has any has exactly one default; the customer's row is the lock."""
+    """A customer's addresses. Whoever has any has exactly one default; the customer's row is the lock.
 
-    def __init__(self, clock: Clock, most: int) -> None:
-        self._clock = clock
+    What changes them opens its own transaction, so that the checkout's copies are dropped around it.
+    """
+
+    def __init__(self, resources: Resources, directory: Directory, most: int) -> None:
+        self._database = resources.database
+        self._clock = resources.clock
+        self._directory = directory
         self._most = most
 
-    async def all(self, session: ReadSession, principal: Principal) -> list[AddressRow]:
-        """All of them.
+    async def all(self, principal: Principal) -> list[AddressRow]:
+        """All of them; the checkout knows them from now on.
 
         Raises:
             Unauthorized: if the account is gone.
         """
-        user = await _existing(Users(session), principal)
-        return await Addresses(session, user.id).all()
+        generation = await self._directory.generation(principal.user_id)
+        async with self._database.read() as session:
+            user = await _existing(Users(session), principal)
+            found = await Addresses(session, user.id).all()
+        await self._directory.keep(user.id, generation, found)
+        return found
 
-    async def get(self, session: ReadSession, principal: Principal, address_id: str) -> AddressRow:
+    async def get(self, principal: Principal, address_id: str) -> AddressRow:
         """One of them.
 
         Raises:
             AddressNotFound, Unauthorized
         """
-        user = await _existing(Users(session), principal)
-        return _found(await Addresses(session, user.id).get(address_id))
+        async with self._database.read() as session:
+            user = await _existing(Users(session), principal)
+            return _found(await Addresses(session, user.id).get(address_id))
 
-    async def add(self, session: WriteSession, principal: Principal, new: AddressCreate) -> AddressRow:
+    async def add(self, principal: Principal, new: AddressCreate) -> AddressRow:
         """Adds one; the first is the default.
 
         Raises:
             TooManyAddresses, Unauthorized
         """
-        addresses = await self._locked(session, principal)
-        existing = await addresses.all()
-        if len(existing) >= self._most:
-            raise TooManyAddresses(f"A customer may keep {self._most} addresses; delete one first.")
-        is_default = new.is_default or not existing
-        if is_default and existing:
-            await addresses.clear_default()
-        return await addresses.add(new_id(), _fields(new), is_default=is_default, at=self._clock.now())
+        async with self._locked(principal) as addresses:
+            existing = await addresses.all()
+            if len(existing) >= self._most:
+                raise TooManyAddresses(f"A customer may keep {self._most} addresses; delete one first.")
+            is_default = new.is_default or not existing
+            if is_default and existing:
+                await addresses.clear_default()
+            return await addresses.add(new_id(), _fields(new), is_default=is_default, at=self._clock.now())
 
-    async def replace(
-        self, session: WriteSession, principal: Principal, address_id: str, change: AddressUpdate
-    ) -> AddressRow:
+    async def replace(self, principal: Principal, address_id: str, change: AddressUpdate) -> AddressRow:
         """Replaces what one of them says.
 
         Raises:
             AddressNotFound, Unauthorized
         """
-        addresses = await self._locked(session, principal)
-        return _found(await addresses.replace(address_id, _fields(change), at=self._clock.now()))
+        async with self._locked(principal) as addresses:
+            return _found(await addresses.replace(address_id, _fields(change), at=self._clock.now()))
 
-    async def make_default(self, session: WriteSession, principal: Principal, address_id: str) -> AddressRow:
+    async def make_default(self, principal: Principal, address_id: str) -> AddressRow:
         """Makes one of them the default.
 
         Raises:
             AddressNotFound, Unauthorized
         """
-        addresses = await self._locked(session, principal)
-        present = _found(await addresses.get(address_id))
-        if present.is_default:
-            return present
-        await addresses.clear_default()
-        return _found(await addresses.make_default(address_id, at=self._clock.now()))
+        async with self._locked(principal) as addresses:
+            present = _found(await addresses.get(address_id))
+            if present.is_default:
+                return present
+            await addresses.clear_default()
+            return _found(await addresses.make_default(address_id, at=self._clock.now()))
 
-    async def delete(self, session: WriteSession, principal: Principal, address_id: str) -> None:
+    async def delete(self, principal: Principal, address_id: str) -> None:
         """Deletes one of them. If it was the default, the newest other one becomes it.
 
         Raises:
             AddressNotFound, Unauthorized
         """
-        addresses = await self._locked(session, principal)
-        if not await addresses.delete(address_id):
-            _found(None)
-        left = await addresses.all()
-        if left and not left[0].is_default:
-            await addresses.make_default(left[0].id, at=self._clock.now())
+        async with self._locked(principal) as addresses:
+            if not await addresses.delete(address_id):
+                _found(None)
+            left = await addresses.all()
+            if left and not left[0].is_default:
+                await addresses.make_default(left[0].id, at=self._clock.now())
 
-    async def _locked(self, session: WriteSession, principal: Principal) -> AddressWriter:
-        user = await _locked(UserWriter(session), principal)
-        return AddressWriter(session, user.id)
+    @asynccontextmanager
+    async def _locked(self, principal: Principal) -> AsyncIterator[AddressWriter]:
+        async with self._directory.changing(principal.user_id), self._database.write() as session:
+            user = await _locked(UserWriter(session), principal)
+            yield AddressWriter(session, user.id)
 
 
 async def ensure_admin(
@@ -400,6 +448,10 @@ async def principal_of(session: ReadSession, email: str) -> Principal | None:
     """Whom an email address belongs to, for tokens that are issued without a login (the command line)."""
     user = await Users(session).by_email(normalize_email(email))
     return None if user is None else user.principal
+
+
+def _contact(user: User) -> AccountChanged:
+    return AccountChanged(user_id=user.id, email=user.email, name=user.name, phone=user.phone)
 
 
 def _registered(user: User, now: dt.datetime) -> Any:

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from contracts.events import OrderCreated
-from contracts.orders import Address, OrderLine, OrderStatus, PaymentMethod
+from contracts.orders import Address, OrderLine, OrderStatus, PaymentMethod, SaleTerms
 from contracts.products import ProductCard
-from contracts.sales import SaleCard, SaleTerms
+from contracts.sales import SaleCard
 
 LARGEST_TOTAL: Final = 999_999_999_999
 """Minor units that an order's total column holds: NUMERIC(12,2)."""
@@ -42,21 +42,36 @@ class CheckoutAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAddress:
+    """An address of the customer's own, by its id."""
+
+    address_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Purchase:
     """What a checkout asks for besides the cart."""
 
-    shipping_address: Address
+    shipping_address: Address | StoredAddress
     payment_method: PaymentMethod
 
 
-class _Fingerprint(msgspec.Struct, omit_defaults=True):
-    shipping_address: Address
+class _Fingerprint(msgspec.Struct, omit_defaults=True, kw_only=True):
+    shipping_address: Address | None = None
     payment_method: PaymentMethod
+    address_id: str = ""
 
 
 def request_hash(purchase: Purchase) -> str:
-    """SHA-256 of the request's meaning: the order of its members and its white space don't count."""
-    meaning = _Fingerprint(purchase.shipping_address, purchase.payment_method)
+    """SHA-256 of the request's meaning: the order of its members and its white space don't count.
+
+    A stored address counts by its id: what it says may change between a request and its repetition.
+    """
+    to = purchase.shipping_address
+    if isinstance(to, StoredAddress):
+        meaning = _Fingerprint(address_id=to.address_id, payment_method=purchase.payment_method)
+    else:
+        meaning = _Fingerprint(shipping_address=to, payment_method=purchase.payment_method)
     return hashlib.sha256(_encoder.encode(meaning)).hexdigest()
 
 
@@ -104,6 +119,7 @@ def price(cart: Mapping[str, int], cards: Mapping[str, ProductCard], sale: SaleC
 def order_of(
     priced: Priced,
     purchase: Purchase,
+    address: Address,
     *,
     order_id: str,
     user_id: str,
@@ -113,7 +129,10 @@ def order_of(
     digest: str = "",
     sale: SaleTerms | None = None,
 ) -> OrderCreated:
-    """The order that a priced cart becomes; all lines must be in one currency. ``digest`` is its request's hash."""
+    """The order that a priced cart becomes; all lines must be in one currency.
+
+    ``address`` is what the purchase's address says, ``digest`` the purchase's hash, if it is known.
+    """
     [currency] = priced.currencies
     return OrderCreated(
         order_id=order_id,
@@ -123,7 +142,7 @@ def order_of(
         currency=currency,
         total_amount=priced.total,
         lines=priced.lines,
-        shipping_address=purchase.shipping_address,
+        shipping_address=address,
         payment_method=purchase.payment_method,
         queue_position=queue_position,
         created_at=created_at,

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from kit.auth import CurrentUser, Principal, verify_access_token
 from kit.errors import Invalid, Problem, TooManyRequests, Unauthorized, Unavailable, responses
-from oltp.gateway.domain import Purchase
 from oltp.gateway.errors import (
+    AddressUnknown,
     AlreadyBought,
     CartEmpty,
     CheckoutInFlight,
@@ -58,8 +58,10 @@ async def _idempotency_key(request: Request) -> str:
 
 async def _place(request: Request, principal: Principal, key: str, body: CheckoutRequest) -> Response:
     service = cast(Checkout, request.state.checkout)
-    purchase = Purchase(body.shipping_address.to_contract(), body.payment_method.to_contract())
-    accepted = await service.place(principal.user_id, key, purchase, request.state.products, request.state.sales)
+    state = request.state
+    accepted = await service.place(
+        principal.user_id, key, body.to_purchase(), state.products, state.sales, state.addresses
+    )
     return Response(
         accepted.body,
         202,
@@ -110,6 +112,7 @@ other_methods_router = APIRouter()
         **responses(
             IdempotencyKeyRequired,
             Unauthorized,
+            AddressUnknown,
             CartEmpty,
             ProductsUnavailable,
             OutOfStock,

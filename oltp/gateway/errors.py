@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contracts.sales import SaleCard
-from kit.errors import BadRequest, Conflict, Problem
+from kit.errors import BadRequest, Conflict, NotFound, Problem
 
 
 class IdempotencyKeyRequired(BadRequest):
@@ -117,6 +117,13 @@ class OneSaleAtATime(Conflict):
     def __init__(self, product_ids: Sequence[str]) -> None:
         detail = f"These products are in flash sales; an order takes one of them: {', '.join(product_ids)}."
         super().__init__(detail, product_ids=list(product_ids))
+
+
+class AddressUnknown(NotFound):
+    """The customer has no address with this id."""
+
+    type = "address-not-found"
+    title = "No such address"
 
 
 class OrderTooLarge(Conflict):

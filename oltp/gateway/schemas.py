@@ -1,11 +1,14 @@
 """What a checkout is asked with and answered with, as OpenAPI shows it."""
 
 import datetime as dt
-from typing import Annotated
+import uuid
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from contracts.orders import Address, OrderStatus, PaymentMethod, PaymentMethodType
+from oltp.gateway.domain import Purchase, StoredAddress
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
@@ -59,13 +62,47 @@ class Payment(BaseModel):
         return PaymentMethod(type=self.type, token=self.token)
 
 
+_DESTINATIONS: Final = ("shipping_address", "address_id")
+
+
+def _with_one_destination(schema: dict[str, Any]) -> None:
+    """Says in JSON Schema what the validator demands: one of the two, and no null."""
+    schema["oneOf"] = [{"required": [name]} for name in _DESTINATIONS]
+    for name in _DESTINATIONS:
+        described = schema["properties"][name]
+        [present] = [branch for branch in described.pop("anyOf") if branch != {"type": "null"}]
+        described.pop("default")
+        described |= present
+
+
 class CheckoutRequest(BaseModel):
-    """Buys everything in the caller's cart."""
+    """Buys everything in the caller's cart, for an address that comes with it or one of the caller's stored ones."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_with_one_destination)
 
-    shipping_address: ShippingAddress = Field(description="Where the order goes.")
+    shipping_address: ShippingAddress | None = Field(default=None, description="Where the order goes.")
+    address_id: uuid.UUID | None = Field(
+        default=None,
+        description="Where the order goes: one of the caller's addresses, as it stands now. Instead of the above.",
+        examples=["0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4e"],
+    )
     payment_method: Payment = Field(description="How it is paid.")
+
+    @model_validator(mode="after")
+    def _one_destination(self) -> Self:
+        given = [name for name in _DESTINATIONS if name in self.model_fields_set]
+        if len(given) != 1 or getattr(self, given[0]) is None:
+            raise PydanticCustomError("destination", "send either shipping_address or address_id")
+        return self
+
+    def to_purchase(self) -> Purchase:
+        """The request as the service takes it."""
+        to: Address | StoredAddress
+        if self.shipping_address is not None:
+            to = self.shipping_address.to_contract()
+        else:
+            to = StoredAddress(str(self.address_id))
+        return Purchase(to, self.payment_method.to_contract())
 
 
 class AcceptedItem(BaseModel):

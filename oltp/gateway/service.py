@@ -8,9 +8,11 @@ from typing import Final
 import msgspec
 import structlog
 
+from contracts.addresses import AddressDirectory
 from contracts.admission import AcceptedOrder
 from contracts.envelope import Envelope, caused_id, registry, seal
 from contracts.events import OrderCreated
+from contracts.orders import Address
 from contracts.products import ProductDirectory
 from contracts.sales import SaleBoard, SaleCard
 from kit import telemetry
@@ -38,6 +40,7 @@ from oltp.gateway.admission import (
 )
 from oltp.gateway.domain import Purchase
 from oltp.gateway.errors import (
+    AddressUnknown,
     AlreadyBought,
     CartEmpty,
     CheckoutInFlight,
@@ -126,7 +129,13 @@ class Checkout:
         self._unfinished: deque[_Unfinished] = deque(maxlen=10_000)
 
     async def place(
-        self, user_id: str, key: str, purchase: Purchase, products: ProductDirectory, sales: SaleBoard
+        self,
+        user_id: str,
+        key: str,
+        purchase: Purchase,
+        products: ProductDirectory,
+        sales: SaleBoard,
+        addresses: AddressDirectory,
     ) -> Accepted:
         """Buys the customer's cart.
 
@@ -134,6 +143,7 @@ class Checkout:
             IdempotencyKeyReused: the key came with another body before.
             CheckoutInFlight: the key's first request, or another checkout of this cart, has no answer yet.
             CartEmpty, ProductsUnavailable, OutOfStock, OrderTooLarge: the cart can't be bought as it is.
+            AddressUnknown: the customer has no such address.
             OneSaleAtATime, OverSaleLimit, SoldOut, AlreadyBought: it can't because of a flash sale.
             TooManyRequests: the customer's limit of checkouts is reached.
             Unavailable: Kafka is away, or Redis is just learning its keys again; the same key is safe to try again.
@@ -147,7 +157,8 @@ class Checkout:
                 await self._recovered()
                 continue
             sale = self._sale(seen.cart, sales)
-            order = await self._order(user_id, key, request_hash, purchase, seen.cart, products, sale)
+            address = await self._address(user_id, purchase, addresses)
+            order = await self._order(user_id, key, request_hash, purchase, address, seen.cart, products, sale)
             verdict = await self._admission.claim(order, sale)
             match verdict:
                 case Claimed(rate, ahead, doubt):
@@ -181,12 +192,22 @@ class Checkout:
             raise OneSaleAtATime(sorted(sale.product_id for sale in found))
         return found[0] if found else None
 
+    async def _address(self, user_id: str, purchase: Purchase, addresses: AddressDirectory) -> Address:
+        to = purchase.shipping_address
+        if isinstance(to, Address):
+            return to
+        address = await addresses.get(user_id, to.address_id)
+        if address is None:
+            raise AddressUnknown("You have no address with this id.")
+        return address
+
     async def _order(
         self,
         user_id: str,
         key: str,
         request_hash: str,
         purchase: Purchase,
+        address: Address,
         cart: dict[str, int],
         products: ProductDirectory,
         sale: SaleCard | None,
@@ -204,6 +225,7 @@ class Checkout:
         return domain.order_of(
             priced,
             purchase,
+            address,
             order_id=order_id,
             user_id=user_id,
             key=key,

@@ -31,6 +31,7 @@ HANDLES: Final = (
     events.PaymentRefunded,
     events.AccountRegistered,
     events.AccountChanged,
+    events.AccountEmailChanged,
 )
 
 

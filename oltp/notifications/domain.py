@@ -37,6 +37,13 @@ class Template(enum.StrEnum):
     ORDER_SHIPPED = "order_shipped"
     ORDER_DELIVERED = "order_delivered"
     SHIPMENT_DELAYED = "shipment_delayed"
+    EMAIL_CHANGED = "email_changed"
+    EMAIL_LEFT = "email_left"
+
+    @property
+    def mandatory(self) -> bool:
+        """Whether it comes by email whatever the customer has switched: it tells of a change to who may sign in."""
+        return self in (Template.EMAIL_CHANGED, Template.EMAIL_LEFT)
 
     @property
     def category(self) -> Category:
@@ -53,6 +60,8 @@ _CATEGORIES: Final[Mapping[Template, Category]] = {
     Template.ORDER_SHIPPED: Category.SHIPPING,
     Template.ORDER_DELIVERED: Category.SHIPPING,
     Template.SHIPMENT_DELAYED: Category.SHIPPING,
+    Template.EMAIL_CHANGED: Category.ACCOUNT,
+    Template.EMAIL_LEFT: Category.ACCOUNT,
 }
 
 
@@ -70,23 +79,43 @@ class Preferences:
         by_default = channel is Channel.EMAIL or (channel is Channel.PUSH and category is Category.SHIPPING)
         return self.switched.get((category, channel), by_default)
 
-    def channels(self, category: Category) -> tuple[Channel, ...]:
-        """The channels over which the customer is told of a category."""
-        return tuple(channel for channel in Channel if self.wants(category, channel))
+    def allow(self, template: Template, channel: Channel) -> bool:
+        """Whether the customer gets this message over this channel."""
+        return channel is Channel.EMAIL if template.mandatory else self.wants(template.category, channel)
+
+    def channels(self, template: Template) -> tuple[Channel, ...]:
+        """The channels over which the customer gets a message."""
+        return tuple(channel for channel in Channel if self.allow(template, channel))
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Something that a customer is told. ``user_id`` is None where the event does not say whose order it is."""
+    """Something that a customer is told. ``user_id`` is None where the event does not say whose order it is.
+
+    An email goes to ``recipient``, where that is not None, instead of the customer's present address. ``part`` tells
+    apart the messages that one event leads to.
+    """
 
     template: Template
     user_id: str | None
     order_id: str | None
     params: Mapping[str, object]
+    recipient: str | None = None
+    part: str = ""
 
 
-def news(event: Message) -> News | None:
-    """What an event is to a customer; None if it is nothing to them."""
+def news(event: Message) -> tuple[News, ...]:
+    """What an event is to a customer: nothing, one message, or several, each of its own template."""
+    if isinstance(event, events.AccountEmailChanged):
+        return (
+            News(Template.EMAIL_CHANGED, event.user_id, None, {"email": event.email}, recipient=event.email),
+            News(Template.EMAIL_LEFT, event.user_id, None, {}, recipient=event.previous_email, part="previous"),
+        )
+    told = _one(event)
+    return (told,) if told is not None else ()
+
+
+def _one(event: Message) -> News | None:
     match event:
         case events.AccountRegistered():
             return News(Template.WELCOME, event.user_id, None, {})

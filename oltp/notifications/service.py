@@ -42,6 +42,7 @@ from oltp.notifications.repository import (
 log = structlog.get_logger()
 
 SOURCE: Final = "surge/notifications"
+_RECIPIENT: Final = "recipient"
 
 SETTLED: Final = Counter("surge_notifications_total", "Notifications that came to an end.", ["channel", "status"])
 SECONDS: Final = Histogram(
@@ -69,7 +70,8 @@ class NewsService:
         found = [
             (received.envelope, told)
             for received in batch
-            if now - received.envelope.time < self._max_age and (told := domain.news(received.payload)) is not None
+            if now - received.envelope.time < self._max_age
+            for told in domain.news(received.payload)
         ]
         ownerless = {told.order_id for _, told in found if told.user_id is None and told.order_id is not None}
         owners = await repository.orders(ownerless) if ownerless else {}
@@ -85,12 +87,12 @@ class NewsService:
                 order_id=told.order_id,
                 channel=channel,
                 template=told.template,
-                cause_id=envelope.id,
+                cause_id=_cause(envelope, told),
                 correlation_id=envelope.correlationid,
-                params=told.params,
+                params=told.params if told.recipient is None else {**told.params, _RECIPIENT: told.recipient},
             )
             for envelope, told, user_id in addressed
-            for channel in preferences.get(user_id or "", Preferences()).channels(told.template.category)
+            for channel in preferences.get(user_id or "", Preferences()).channels(told.template)
         ]
         noted = await repository.insert(drafts, now)
         return Outcome(afterwards=[self._wake] if noted else [])
@@ -181,8 +183,8 @@ class Dispatcher:
                 )
                 verdicts[notification.id] = user_id, verdict
                 continue
-            address = _address(contact, notification.channel)
-            if not preferences[user_id].wants(notification.template.category, notification.channel):
+            address = notification.params.get(_RECIPIENT) or _address(contact, notification.channel)
+            if not preferences[user_id].allow(notification.template, notification.channel):
                 verdicts[notification.id] = user_id, Verdict(Status.SKIPPED, notification.attempts, OPTED_OUT)
             elif not address:
                 verdicts[notification.id] = user_id, Verdict(Status.SKIPPED, notification.attempts, NO_ADDRESS)
@@ -298,6 +300,10 @@ def _orders(batch: Sequence[Received]) -> list[KnownOrder]:
             case events.ShipmentCreated(order_id=order_id, parcels=parcels):
                 known.setdefault(order_id, KnownOrder(order_id)).parcels = parcels
     return list(known.values())
+
+
+def _cause(envelope: Envelope, told: domain.News) -> str:
+    return caused_id(envelope.id, told.template, told.part) if told.part else envelope.id
 
 
 def _owner(orders: Mapping[str, KnownOrder], order_id: str | None) -> str | None:

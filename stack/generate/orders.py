@@ -128,6 +128,7 @@ class Orders:
                 domain.order_of(
                     priced,
                     Purchase(buyer.address, PaymentMethod(type=PaymentMethodType(method), token=token)),
+                    buyer.address,
                     order_id=order_id,
                     user_id=buyer.user_id,
                     key=str(uuid.uuid4()),

@@ -192,3 +192,22 @@ async def test_what_is_one_customers_is_not_there_for_another(callers: Callers, 
 
     answer = await _call(callers.admin, route, await owned.prepare(callers.owner), owned.body)
     assert answer.is_success if owned.admin else answer.status_code == 404, (route, answer.status_code, answer.text)
+
+
+async def test_a_checkout_goes_to_ones_own_addresses_alone(callers: Callers) -> None:
+    """The id stands in the body, where the table above does not see it."""
+    stored = await _address(callers.owner)
+    details = set()
+    for caller, address_id in ((callers.other, stored["address_id"]), (callers.admin, SAMPLE["address_id"])):
+        await caller.fill_cart({bought.product_id: 1})
+        body = {"address_id": address_id, "payment_method": WALLET}
+        answer = await _call(caller, "POST /api/orders/checkout", {}, body)
+        assert (answer.status_code, answer.json()["type"]) == (404, "address-not-found"), answer.text
+        details.add(answer.json()["detail"])
+    assert len(details) == 1
+
+    await callers.owner.fill_cart({bought.product_id: 1})
+    answer = await _call(callers.owner, "POST /api/orders/checkout", {}, {**stored, "payment_method": WALLET})
+    assert answer.status_code == 202, answer.text
+    shown = await callers.owner.order(answer.json()["order_id"])
+    assert shown["shipping_address"]["city"] == ADDRESS["city"]

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from contracts.envelope import registry
-from contracts.events import AccountChanged
+from contracts.events import AccountChanged, AccountEmailChanged
 from kit.auth import Principal, Role, issue_access_token
 from kit.ids import new_id
 
-from .conftest import Desk, register
+from .conftest import PASSWORD, Desk, fresh_email, register
 
 HOME: dict[str, Any] = {
     "label": "Home",
@@ -74,11 +74,57 @@ class TestProfile:
         assert (await api.get(MINE, headers=headers)).status_code == 401
 
 
+class TestEmail:
+    PATH = "/api/users/me/email"
+
+    async def test_is_the_login_from_now_on_and_both_addresses_are_told(self, desk: Desk, api: httpx.AsyncClient):
+        ada, email = await register(api), fresh_email()
+        body = {"email": email.upper(), "current_password": PASSWORD}
+        changed = await api.put(self.PATH, json=body, headers=ada.headers)
+        assert (changed.status_code, changed.json()["email"]) == (200, email)
+        assert (await api.get("/api/users/me", headers=ada.headers)).json() == changed.json()
+        for login, status in ((ada.email, 401), (email, 200)):
+            answer = await api.post("/api/auth/login", json={"email": login, "password": PASSWORD})
+            assert answer.status_code == status
+        contact, moved = map(registry.decode, desk.announced[-2:])
+        assert contact == AccountChanged(user_id=ada.id, email=email, name="Ada Lovelace", phone="+442071234567")
+        assert moved == AccountEmailChanged(user_id=ada.id, name="Ada Lovelace", previous_email=ada.email, email=email)
+
+    async def test_to_the_same_address_is_no_change(self, desk: Desk, api: httpx.AsyncClient):
+        ada = await register(api)
+        body = {"email": ada.email, "current_password": PASSWORD}
+        assert (await api.put(self.PATH, json=body, headers=ada.headers)).json() == ada.tokens["user"]
+        assert desk.said(ada.id) == ["account.registered"]
+
+    async def test_nobody_gets_somebody_elses(self, desk: Desk, api: httpx.AsyncClient):
+        ada, eve = await register(api), await register(api)
+        body = {"email": ada.email.upper(), "current_password": PASSWORD}
+        answer = await api.put(self.PATH, json=body, headers=eve.headers)
+        assert (answer.status_code, answer.json()["type"]) == (409, "email-taken")
+        assert desk.said(eve.id) == ["account.registered"]
+
+    async def test_one_of_many_who_want_it_at_once_gets_it(self, api: httpx.AsyncClient):
+        everybody, email = [await register(api) for _ in range(5)], fresh_email()
+        body = {"email": email, "current_password": PASSWORD}
+        answers = await asyncio.gather(*(api.put(self.PATH, json=body, headers=one.headers) for one in everybody))
+        assert sorted(answer.status_code for answer in answers) == [200] + [409] * 4
+
+    async def test_needs_the_password_and_counts_wrong_ones(self, desk: Desk):
+        async with desk.client(accounts_login_limit_per_account=2) as api:
+            ada = await register(api)
+            body = {"email": fresh_email(), "current_password": "not the password"}
+            answers = [await api.put(self.PATH, json=body, headers=ada.headers) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [401, 401, 429]
+        assert [answer.json()["type"] for answer in answers[:2]] == ["invalid-credentials"] * 2
+        assert desk.said(ada.id) == ["account.registered"]
+
+
 async def test_every_route_of_ones_own_needs_a_token(api: httpx.AsyncClient):
     for method, path, body in [
         ("GET", "/api/users/me", None),
         ("PATCH", "/api/users/me", {}),
         ("PUT", "/api/users/me/password", {"current_password": "x", "new_password": "y" * 10}),
+        ("PUT", "/api/users/me/email", {"current_password": "x", "email": "ada@example.com"}),
         ("GET", MINE, None),
         ("POST", MINE, HOME),
         ("GET", f"{MINE}/{new_id()}", None),

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from contracts import redis_keys
 from contracts.envelope import Envelope, decode, registry
 from contracts.events import OrderCreated
+from contracts.orders import Address
 from contracts.products import ProductCard
 from contracts.topics import ORDER_EVENTS
 from kit import redis as kit_redis
@@ -120,12 +121,33 @@ class Gateway:
         return Shopper(self.http, self.redis, user_id, {"Authorization": f"Bearer {token}"})
 
 
+@dataclass
+class Book:
+    """An address directory whose addresses are put there by hand."""
+
+    addresses: dict[tuple[str, str], Address] = field(default_factory=dict)
+
+    async def get(self, user_id: str, address_id: str) -> Address | None:
+        """The customer's address, if it is there."""
+        return self.addresses.get((user_id, address_id))
+
+    def lifespan(self) -> Lifespan:
+        """Puts the book into the request state."""
+
+        @asynccontextmanager
+        async def opened(_: Resources) -> AsyncIterator[dict[str, Any]]:
+            yield {"addresses": self}
+
+        return opened
+
+
 class Serve:
     """Starts gateways that share a shelf, a Redis database and a saga group."""
 
     def __init__(self, settings: GatewaySettings, shelf: Shelf, redis: Redis) -> None:
         self.settings = settings
         self.shelf = shelf
+        self.book = Book()
         self.redis = redis
 
     @asynccontextmanager
@@ -134,7 +156,7 @@ class Serve:
         settings = self.settings.model_copy(update=changed)
         if remembering:
             await self.redis.set("idempotency:epoch", "test")
-        app = create(settings, lifespans=[self.shelf.lifespan()])
+        app = create(settings, lifespans=[self.shelf.lifespan(), self.book.lifespan()])
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, lifespan="on")
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())

@@ -10,7 +10,8 @@ import pytest
 
 from contracts import redis_keys
 from contracts.envelope import caused_id
-from kit.ids import is_uuid
+from contracts.orders import Address
+from kit.ids import is_uuid, new_id
 from oltp.gateway.admission import record_key
 from oltp.gateway.order_log import partition_of
 from oltp.gateway.schemas import AcceptedCheckout
@@ -331,3 +332,32 @@ async def test_without_redis_the_answer_is_503(serve: Serve) -> None:
         assert refused.headers["x-request-id"]
         assert (await shopper.checkout()).status_code == 503
         assert (await shopper.checkout()).status_code == 429
+
+
+async def test_a_stored_address_is_where_the_order_goes(serve: Serve, order_events: OrderEvents) -> None:
+    async with serve() as gateway:
+        shopper, stranger, home = gateway.shopper(), gateway.shopper(), new_id()
+        tea = gateway.shelf.put()
+        address = Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y 4JH", country="GB")
+        serve.book.addresses[shopper.user_id, home] = address
+        body = {"address_id": home, "payment_method": BODY["payment_method"]}
+        for somebody in (shopper, stranger):
+            await somebody.put_in_cart({tea: 1})
+
+        answer = await shopper.checkout("first", body)
+        assert answer.status_code == 202, answer.text
+        del serve.book.addresses[shopper.user_id, home]
+        repeated = await shopper.checkout("first", body)
+        other = await shopper.checkout("first", BODY)
+        gone = await shopper.checkout("second", body)
+        await shopper.put_in_cart({tea: 1})
+        forgotten = await shopper.checkout("third", body)
+        elsewhere = await stranger.checkout("first", body)
+
+    assert (repeated.status_code, repeated.content) == (202, answer.content)
+    _problem(other, 422, "idempotency-key-reused")
+    unknown = [_problem(refused, 404, "address-not-found") for refused in (gone, forgotten, elsewhere)]
+    assert len({document["detail"] for document in unknown}) == 1
+    [(_, created, *_)] = await order_events.created(shopper.user_id)
+    assert created.shipping_address == address
+    assert await order_events.created(stranger.user_id) == []

@@ -307,3 +307,30 @@ async def test_what_is_old_is_deleted_in_small_steps(desk: Desk, resources):
     await Pruner(resources.database, desk.clock, kept=dt.timedelta(days=90), batch=10).prune()
     assert [row.template for row in await desk.rows(someone.user_id)] == ["welcome"]
     assert len(await desk.rows(someone.user_id)) == 1
+
+
+async def test_a_changed_email_address_is_told_to_both_once(desk: Desk):
+    someone = customer()
+    changed = events.AccountChanged(user_id=someone.user_id, email="new." + someone.email, name="Ada", phone="")
+    moved = desk.received(
+        events.AccountEmailChanged(
+            user_id=someone.user_id, name="Ada", previous_email=someone.email, email=changed.email
+        )
+    )
+    await desk.note(someone.registered)
+    await desk.dispatch()
+    async with desk.resources.database.write() as session:
+        off = {(Category.ACCOUNT, channel): False for channel in Channel}
+        await NotificationRepository(session).save_preferences(someone.user_id, off, NOW)
+
+    for _ in range(2):
+        await desk.note(changed, moved)
+        await desk.dispatch()
+
+    assert [mail.subject for mail in desk.mails(someone.email)] == [
+        "Your email address was changed",
+        "Welcome to Surge",
+    ]
+    [told] = desk.mails(changed.email)
+    assert changed.email in desk.mailbox.get(told.id).text
+    assert changed.email not in desk.mailbox.get(desk.mails(someone.email)[0].id).text

@@ -3,18 +3,22 @@
 import datetime as dt
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from contracts.events import OrderCreated
 from contracts.orders import Address, OrderLine, PaymentMethod, PaymentMethodType
 from contracts.products import ProductCard
+from kit.ids import new_id
 from oltp.gateway import domain
-from oltp.gateway.domain import CheckoutItem, Purchase
+from oltp.gateway.domain import CheckoutItem, Purchase, StoredAddress
 from oltp.gateway.schemas import AcceptedCheckout, CheckoutRequest
 
 ADDRESS = Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y", country="GB")
 CARD = PaymentMethod(type=PaymentMethodType.CARD, token="tok_visa")
+ADDRESS_JSON = '{"name": "Ada", "line1": "12 Square", "city": "London", "postal_code": "SW1Y", "country": "GB"}'
 NOON = dt.datetime(2026, 11, 27, 12, 0, 0, 123456, dt.UTC)
 
 
@@ -67,10 +71,32 @@ def test_the_fingerprint_is_of_what_the_body_means() -> None:
         '{"payment_method": {"token":"tok_visa","type":"card"},  "shipping_address":'
         '{"country":"GB","postal_code":"SW1Y","city":"London","line1":"12 Square","name":"Ada","line2":""}}'
     )
-    purchase = Purchase(same.shipping_address.to_contract(), same.payment_method.to_contract())
-    assert domain.request_hash(purchase) == domain.request_hash(Purchase(ADDRESS, CARD))
+    assert domain.request_hash(same.to_purchase()) == domain.request_hash(Purchase(ADDRESS, CARD))
     moved = msgspec.structs.replace(ADDRESS, city="Paris")
     assert domain.request_hash(Purchase(moved, CARD)) != domain.request_hash(Purchase(ADDRESS, CARD))
+
+
+def test_a_stored_address_counts_by_its_id() -> None:
+    one, other = (Purchase(StoredAddress(new_id()), CARD) for _ in range(2))
+    assert domain.request_hash(one) != domain.request_hash(other)
+    assert domain.request_hash(one) != domain.request_hash(Purchase(ADDRESS, CARD))
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "",
+        f'"address_id": "{new_id()}", "shipping_address": {ADDRESS_JSON},',
+        '"address_id": null,',
+        f'"address_id": null, "shipping_address": {ADDRESS_JSON},',
+        '"address_id": "home",',
+    ],
+)
+def test_a_checkout_goes_to_one_address(destination: str) -> None:
+    with pytest.raises(ValidationError):
+        CheckoutRequest.model_validate_json(
+            f'{{{destination} "payment_method": {{"token": "tok_visa", "type": "card"}}}}'
+        )
 
 
 def test_a_fingerprint_once_made_stays() -> None:

@@ -15,15 +15,14 @@ from kit.errors import Unavailable
 from kit.kafka import Placement
 from oltp.gateway.admission import Claimed, Forgotten, Rate, Record, Seen
 from oltp.gateway.app import describing_settings
-from oltp.gateway.domain import Purchase
-from oltp.gateway.errors import CheckoutInFlight
+from oltp.gateway.domain import Purchase, StoredAddress, request_hash
+from oltp.gateway.errors import AddressUnknown, CheckoutInFlight
 from oltp.gateway.service import Checkout
 from tests.sale_board import HandMadeBoard
 
-PURCHASE = Purchase(
-    Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y", country="GB"),
-    PaymentMethod(type=PaymentMethodType.CARD, token="tok_visa"),
-)
+ADDRESS = Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y", country="GB")
+CARD = PaymentMethod(type=PaymentMethodType.CARD, token="tok_visa")
+PURCHASE = Purchase(ADDRESS, CARD)
 
 
 class _Shelf:
@@ -34,6 +33,13 @@ class _Shelf:
             )
             for product_id in product_ids
         }
+
+
+class _Addresses:
+    """Knows one address of one customer."""
+
+    async def get(self, user_id: str, address_id: str) -> Address | None:
+        return ADDRESS if (user_id, address_id) == ("user", "home") else None
 
 
 class _Admission:
@@ -97,7 +103,7 @@ def _checkout(admission: _Admission, producer: _Producer | None = None) -> Check
 async def test_an_order_in_the_log_is_accepted_though_redis_is_away_and_finished_later() -> None:
     admission = _Admission(failures=2)
     checkout = _checkout(admission)
-    accepted = await checkout.place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
+    accepted = await checkout.place("user", "key", PURCHASE, _Shelf(), HandMadeBoard(), _Addresses())
     assert b'"queue_position":7' in accepted.body
     assert admission.finished == []
     task = asyncio.create_task(checkout.run())
@@ -111,14 +117,16 @@ async def test_an_order_in_the_log_is_accepted_though_redis_is_away_and_finished
 async def test_without_kafka_the_claim_is_let_go_and_the_answer_is_503() -> None:
     admission = _Admission()
     with pytest.raises(Unavailable):
-        await _checkout(admission, _Producer(TimeoutError())).place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
+        await _checkout(admission, _Producer(TimeoutError())).place(
+            "user", "key", PURCHASE, _Shelf(), HandMadeBoard(), _Addresses()
+        )
     assert len(admission.let_go_of) == 1
 
 
 async def test_a_bug_is_not_taken_for_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
         await _checkout(_Admission(), _Producer(ZeroDivisionError())).place(
-            "user", "key", PURCHASE, _Shelf(), HandMadeBoard()
+            "user", "key", PURCHASE, _Shelf(), HandMadeBoard(), _Addresses()
         )
 
 
@@ -126,10 +134,26 @@ async def test_the_answer_of_whoever_has_the_key_after_redis_was_wiped_in_betwee
     from oltp.gateway import domain
 
     other = Record("other", domain.request_hash(PURCHASE), "0", 0, None, b"theirs")
-    accepted = await _checkout(_Admission(other=other)).place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
+    accepted = await _checkout(_Admission(other=other)).place(
+        "user", "key", PURCHASE, _Shelf(), HandMadeBoard(), _Addresses()
+    )
     assert (accepted.order_id, accepted.body) == ("other", b"theirs")
 
 
 async def test_a_memory_that_keeps_going_ends_the_tries() -> None:
     with pytest.raises(CheckoutInFlight):
-        await _checkout(_Admission(verdict=Forgotten())).place("user", "key", PURCHASE, _Shelf(), HandMadeBoard())
+        await _checkout(_Admission(verdict=Forgotten())).place(
+            "user", "key", PURCHASE, _Shelf(), HandMadeBoard(), _Addresses()
+        )
+
+
+async def test_an_order_goes_where_the_stored_address_says() -> None:
+    admission = _Admission()
+    place = _checkout(admission).place
+    await place("user", "key", Purchase(StoredAddress("home"), CARD), _Shelf(), HandMadeBoard(), _Addresses())
+    [accepted] = admission.finished
+    assert accepted.shipping_address == ADDRESS
+    assert accepted.request_hash == request_hash(Purchase(StoredAddress("home"), CARD))
+    for user, address_id in (("user", "elsewhere"), ("somebody else", "home")):
+        with pytest.raises(AddressUnknown):
+            await place(user, "key", Purchase(StoredAddress(address_id), CARD), _Shelf(), HandMadeBoard(), _Addresses())

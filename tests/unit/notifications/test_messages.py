@@ -21,6 +21,7 @@ VALUES = {
     "amount": 123456,
     "currency": "USD",
     "reason": "payment_failed",
+    "email": "ada@example.com",
     "estimated_delivery": "2026-03-01T12:00:00+00:00",
     "lines": [{"name": "Mug & Co", "quantity": 2, "unit_price": 1250}],
     "parcels": [

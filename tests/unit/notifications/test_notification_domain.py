@@ -69,8 +69,7 @@ def moved(status: str) -> events.ShipmentMoved:
     ],
 )
 def test_what_is_news(event, template, user_id):
-    told = domain.news(event)
-    assert told is not None
+    [told] = domain.news(event)
     assert (told.template, told.user_id) == (template, user_id)
 
 
@@ -87,7 +86,19 @@ def test_what_is_news(event, template, user_id):
     ],
 )
 def test_what_is_none(event):
-    assert domain.news(event) is None
+    assert domain.news(event) == ()
+
+
+def test_a_changed_email_address_is_told_to_both_whatever_is_switched():
+    event = events.AccountEmailChanged(user_id="u", name="n", previous_email="old@x.example", email="new@x.example")
+    changed, left = domain.news(event)
+    assert (changed.template, changed.recipient) == (Template.EMAIL_CHANGED, "new@x.example")
+    assert (left.template, left.recipient) == (Template.EMAIL_LEFT, "old@x.example")
+    assert changed.part != left.part
+    nothing = Preferences({(category, channel): False for category in Category for channel in Channel})
+    everything = Preferences({(category, channel): True for category in Category for channel in Channel})
+    for told in (changed, left):
+        assert nothing.channels(told.template) == everything.channels(told.template) == (Channel.EMAIL,)
 
 
 def test_by_default_email_tells_all_and_push_of_shipping():
@@ -95,10 +106,10 @@ def test_by_default_email_tells_all_and_push_of_shipping():
     for category in Category:
         assert default.wants(category, Channel.EMAIL)
         assert not default.wants(category, Channel.SMS)
-    assert default.channels(Category.ORDERS) == (Channel.EMAIL,)
-    assert default.channels(Category.SHIPPING) == (Channel.EMAIL, Channel.PUSH)
+    assert default.channels(Template.ORDER_CONFIRMED) == (Channel.EMAIL,)
+    assert default.channels(Template.ORDER_SHIPPED) == (Channel.EMAIL, Channel.PUSH)
     chosen = Preferences({(Category.ORDERS, Channel.EMAIL): False, (Category.ORDERS, Channel.SMS): True})
-    assert chosen.channels(Category.ORDERS) == (Channel.SMS,)
+    assert chosen.channels(Template.ORDER_CONFIRMED) == (Channel.SMS,)
 
 
 def test_a_server_that_is_away_costs_no_attempt():
