@@ -230,6 +230,19 @@ def token(email: Annotated[str, typer.Argument(help="A user's email address.")])
     print(asyncio.run(issue(email)))
 
 
+@app.command()
+def tokens(count: Annotated[int, typer.Argument(min=1, max=1_000_000, help="How many customers.")]) -> None:
+    """Print access tokens of many customers, one a line, for load tests (tests/load). They last for six hours.
+
+    The shop's own customers come first; beyond them, the tokens are of customers that nobody has registered.
+    """
+    from stack import environment
+    from stack.token import issue_many
+
+    environment.apply(_running().instance)
+    print("\n".join(asyncio.run(issue_many(count))))
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Examples: surge test unit · surge test integration -k outbox · surge test tests/e2e/test_checkout.py -x",
