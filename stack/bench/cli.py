@@ -9,6 +9,7 @@ import orjson
 import typer
 from rich.table import Table
 
+from stack.bench.costs import measure as measure_costs
 from stack.bench.figures import Figures, described, render, verdict
 from stack.bench.latency import draw as draw_latency
 from stack.bench.latency import measure
@@ -218,6 +219,18 @@ def recovery(
     if json is not None:
         json.write_bytes(orjson.dumps(measured.document(), option=orjson.OPT_INDENT_2) + b"\n")
     raise typer.Exit(0 if measured.kept else 1)
+
+
+@app.command()
+def costs(
+    orders: Annotated[int, typer.Option(min=10, max=20_000, help="Orders that are placed.")] = 500,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
+) -> None:
+    """What one order takes from checkout to delivery: messages, bytes, rows, write-ahead log, Redis."""
+    with console.status("measuring") as status:
+        measured = asyncio.run(measure_costs(orders, lambda what: status.update(f"measuring: {what}")))
+    console.print(measured.render())
+    _write(json, measured.document())
 
 
 @app.command()
