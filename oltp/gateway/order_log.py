@@ -85,7 +85,7 @@ class OrderLog:
                         await asyncio.wait_for(self._asked.wait(), _IDLE_SECONDS)
                 self._asked.clear()
         finally:
-            await self._disconnect()
+            await self.close()
 
     async def refresh(self) -> tuple[list[int], list[int]]:
         """Reads the partitions' end offsets and the saga's committed ones, as they stand now.
@@ -98,7 +98,7 @@ class OrderLog:
                 async with asyncio.timeout(_ATTEMPT_SECONDS):
                     ends, committed = await self._read()
             except BaseException:
-                await self._disconnect()
+                await self.close()
                 raise
         self._ends, self._committed = list(ends), list(committed)
         self._fresh = True
@@ -140,7 +140,8 @@ class OrderLog:
             self._consumer, self._admin = consumer, admin
         return self._consumer, self._admin
 
-    async def _disconnect(self) -> None:
+    async def close(self) -> None:
+        """Disconnects; whoever asks again connects again."""
         clients, self._clients = self._clients, None
         self._consumer = self._admin = self._coordinator = None
         if clients is not None:

@@ -237,15 +237,18 @@ async def measure(orders: int, note: Callable[[str], None]) -> Costs:
 async def _measure(
     settings: RushSettings, meter: Meter, database: asyncpg.Connection, orders: int, note: Callable[[str], None]
 ) -> Costs:
-    note("waiting for the shop to rest")
-    await _rest(settings)
-    note("what the idle shop does")
-    start = await meter.read()
-    await asyncio.sleep(_IDLE_SECONDS)
-    before = await meter.read()
-    sizes = await meter.sizes()
     costs = Costs(orders=orders)
-    placed = await _place(settings, orders, costs, note)
+    async with httpx.AsyncClient(base_url=settings.url("gateway"), timeout=30) as http:
+        note("emptying carts")
+        shoppers = await _shoppers(settings, http, orders)
+        note("waiting for the shop to rest")
+        await _rest(settings)
+        note("what the idle shop does")
+        start = await meter.read()
+        await asyncio.sleep(_IDLE_SECONDS)
+        before = await meter.read()
+        sizes = await meter.sizes()
+        placed = await _place(http, shoppers, costs, note)
     await _end(database, placed, costs, note)
     await _rest(settings)
     after = await meter.read()
@@ -270,27 +273,39 @@ def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
     return {schema: size - before.get(schema, 0) for schema, size in after.items()}
 
 
-async def _place(settings: RushSettings, orders: int, costs: Costs, note: Callable[[str], None]) -> list[str]:
-    chance = random.Random(orders)
-    tokens = await issue_many(orders)
+async def _shoppers(settings: RushSettings, http: httpx.AsyncClient, count: int) -> list[Shopper]:
+    """A customer for each order, with nothing in the cart."""
     addresses = [customer.address for customer in customers(settings)]
+    slots = asyncio.Semaphore(_CONCURRENCY)
+
+    async def shopper(number: int, token: str) -> Shopper:
+        made = Shopper(http, addresses[number % len(addresses)])
+        made.token = token
+        async with slots:
+            await made.empty_cart()
+        return made
+
+    return list(await asyncio.gather(*(shopper(n, token) for n, token in enumerate(await issue_many(count)))))
+
+
+async def _place(
+    http: httpx.AsyncClient, shoppers: list[Shopper], costs: Costs, note: Callable[[str], None]
+) -> list[str]:
+    chance = random.Random(len(shoppers))
+    shelf = [offer for offer in await offers(http) if offer.stock > 20]
+    if not shelf:
+        raise StackError("no product has more than 20 units: restock, or `surge reset` and `surge up`")
     slots, placed = asyncio.Semaphore(_CONCURRENCY), list[str]()
-    async with httpx.AsyncClient(base_url=settings.url("gateway"), timeout=30) as http:
-        shelf = [offer for offer in await offers(http) if offer.stock > 20]
-        if not shelf:
-            raise StackError("no product has more than 20 units: restock, or `surge reset` and `surge up`")
 
-        async def buy(number: int) -> None:
-            cart = choose_cart(chance, shelf)
-            async with slots:
-                shopper = Shopper(http, addresses[number % len(addresses)])
-                shopper.token = tokens[number]
-                await shopper.fill_cart(cart)
-                placed.append((await shopper.check_out(*choose_payment(chance, declines=0.05))).order_id)
-            costs.lines += len(cart)
-            note(f"{len(placed)} of {orders} orders placed")
+    async def buy(shopper: Shopper) -> None:
+        cart = choose_cart(chance, shelf)
+        async with slots:
+            await shopper.fill_cart(cart)
+            placed.append((await shopper.check_out(*choose_payment(chance, declines=0.05))).order_id)
+        costs.lines += len(cart)
+        note(f"{len(placed)} of {len(shoppers)} orders placed")
 
-        await asyncio.gather(*(buy(number) for number in range(orders)))
+    await asyncio.gather(*map(buy, shoppers))
     return placed
 
 

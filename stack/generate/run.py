@@ -176,6 +176,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[Orders, OrderLog]]:
         stack.callback(scripts.close)
         state = await stack.enter_async_context(catalog_lifespan(resources))
         order_log = OrderLog(settings)
+        stack.push_async_callback(order_log.close)
         shelf = Shelf(resources.redis, products)
         try:
             await shelf.look()

@@ -133,7 +133,7 @@ async def test_the_queue_is_the_log_behind_the_saga(serve: Serve, order_events: 
     assert order_log.backlog(order_id) == 10
     assert order_log.position(4, ends[4] + 9) == 9
     assert order_log.position(4, ends[4] - 1) == 0
-    await order_log._disconnect()
+    await order_log.close()
 
 
 async def test_the_backlog_shows_in_the_answer(serve: Serve, order_events: OrderEvents) -> None:

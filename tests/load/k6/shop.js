@@ -11,8 +11,8 @@ export const BASE_URL = __ENV.BASE_URL || "http://127.0.0.1:18000";
 const LIMIT = Number(__ENV.CHECKOUT_LIMIT || "3");
 
 export const customers = new SharedArray("customers", () => {
-  if (!__ENV.TOKENS) throw new Error("set TOKENS to a file of access tokens, one a line: surge tokens 2000 > tokens.txt");
-  return open(__ENV.TOKENS).split("\n").filter((line) => line.length > 0);
+  // surge tokens 1000 > tests/load/tokens.txt
+  return open(__ENV.TOKENS || "../tokens.txt").split("\n").filter((line) => line.length > 0);
 });
 
 export const accepted = new Counter("orders_accepted");
