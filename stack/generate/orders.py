@@ -6,6 +6,7 @@ happen here: no cart is bought, no rate limit counts.
 """
 
 import asyncio
+import datetime as dt
 import random
 import time
 import uuid
@@ -20,6 +21,7 @@ from contracts.admission import AcceptedOrder
 from contracts.events import OrderCreated
 from contracts.orders import PaymentMethod, PaymentMethodType
 from contracts.products import ProductDirectory
+from contracts.sales import SaleBoard
 from kit.clock import Clock
 from kit.ids import new_id
 from kit.kafka import EventProducer, Placement
@@ -60,6 +62,7 @@ class Orders:
         buyers: list[Buyer],
         shelf: Shelf,
         products: ProductDirectory,
+        sales: SaleBoard,
         producer: EventProducer,
         admission: Admission,
         order_log: OrderLog,
@@ -71,6 +74,7 @@ class Orders:
         self._buyers = buyers
         self._shelf = shelf
         self._products = products
+        self._sales = sales
         self._producer = producer
         self._admission = admission
         self._order_log = order_log
@@ -113,12 +117,18 @@ class Orders:
         if not offers:
             self.tally.unserved += visitors
             return []
-        carts = [choose_cart(self._chance, offers) for _ in range(visitors)]
+        now = self._clock.now()
+        carts = [self._without_sales(choose_cart(self._chance, offers), now) for _ in range(visitors)]
         cards = await self._products.get_many({product_id for cart in carts for product_id in cart})
         orders = []
         for cart in carts:
             priced = domain.price(cart, cards)
-            if priced.unavailable or len(priced.currencies) != 1 or priced.total > domain.LARGEST_TOTAL:
+            if (
+                not priced.lines
+                or priced.unavailable
+                or len(priced.currencies) != 1
+                or priced.total > domain.LARGEST_TOTAL
+            ):
                 self.tally.unserved += 1
                 continue
             buyer = draw(self._chance, self._buyers)
@@ -137,6 +147,10 @@ class Orders:
                 )
             )
         return orders
+
+    def _without_sales(self, cart: dict[str, int], now: dt.datetime) -> dict[str, int]:
+        """What is in a flash sale is left to those who come through the gateway, which alone admits to it."""
+        return {product: units for product, units in cart.items() if self._sales.running(product, now) is None}
 
     async def _remember(self, order: OrderCreated, place: Placement) -> None:
         accepted: AcceptedOrder = accepted_at(order, place)

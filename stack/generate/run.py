@@ -20,6 +20,7 @@ from oltp.gateway.admission import Admission
 from oltp.gateway.order_log import OrderLog
 from oltp.gateway.scripts import Scripts
 from oltp.gateway.settings import GatewaySettings
+from oltp.sales.state import lifespan as sales_lifespan
 from stack.errors import StackError
 from stack.generate.orders import Orders, Tally
 from stack.generate.patterns import Pattern, ShopTime, arrivals
@@ -174,7 +175,9 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[Orders, OrderLog]]:
         resources = await stack.enter_async_context(open_resources(settings))
         scripts = Scripts(settings)
         stack.callback(scripts.close)
-        state = await stack.enter_async_context(catalog_lifespan(resources))
+        state: dict[str, Any] = {}
+        for opened in (catalog_lifespan, sales_lifespan):
+            state |= await stack.enter_async_context(opened(resources))
         order_log = OrderLog(settings)
         stack.push_async_callback(order_log.close)
         shelf = Shelf(resources.redis, products)
@@ -192,6 +195,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[Orders, OrderLog]]:
                 buyers=buyers,
                 shelf=shelf,
                 products=state["products"],
+                sales=state["sales"],
                 producer=resources.producer,
                 admission=Admission(scripts, settings),
                 order_log=order_log,
