@@ -37,6 +37,7 @@ from stack.errors import StackError
 from stack.instance import Instance
 from stack.shoppers import Offer, offers
 from stack.up import Start, down, wipe
+from stack.variables import write_private
 
 SETTINGS: Final = {
     "SURGE_DEMO_CUSTOMERS": "2000",
@@ -198,9 +199,7 @@ class Run:
         file_systems.release(instance)
         wipe(instance)
         instance.create()
-        environment.write_private(
-            instance.home / "settings.env", "".join(f"{name}={value}\n" for name, value in SETTINGS.items())
-        )
+        write_private(instance.home / "settings.env", "".join(f"{name}={value}\n" for name, value in SETTINGS.items()))
         async with contextlib.AsyncExitStack() as stack:
             disks = None
             if Kind.FULL_DISK in self.wish.kinds:

@@ -75,6 +75,6 @@ def test_where_faults_are_injected_processes_reach_each_other_through_proxies(in
     given = environment.build(replace(instance, faults=True))
 
     assert given["SURGE_PORT_BASE"] == "23000"
-    assert given["SURGE_KAFKA_BOOTSTRAP"] == "127.0.0.1:23023"
-    assert "@127.0.0.1:23021/" in given["SURGE_DATABASE_URL"]
-    assert given["SURGE_STRIPE_API_BASE"] == "http://127.0.0.1:23029"
+    assert given["SURGE_KAFKA_BOOTSTRAP"] == "127.0.0.1:23163"
+    assert "@127.0.0.1:23161/" in given["SURGE_DATABASE_URL"]
+    assert given["SURGE_STRIPE_API_BASE"] == "http://127.0.0.1:23169"
