@@ -31,6 +31,11 @@ def accepted_order(order_id: str) -> str:
     return f"order:{order_id}"
 
 
+def order_seen(order_id: str) -> str:
+    """STRING, the newest step of an order that somebody was shown: who can't read as far shows nothing instead."""
+    return f"order_seen:{order_id}"
+
+
 def order_channel(order_id: str) -> str:
     """Pub/sub channel of one order's transitions."""
     return f"orders:{order_id}"

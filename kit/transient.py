@@ -47,6 +47,18 @@ REDIS_CANNOT_WRITE: Final = "MISCONF "
 """How Redis begins its answer while it can't persist what it is told, as on a full disk."""
 
 
+_MONGO_PASSES: Final = frozenset(
+    {
+        None,  # the server does not say what is wrong with it
+        1,  # InternalError
+        91,  # ShutdownInProgress
+        11600,  # InterruptedAtShutdown
+        11602,  # InterruptedDueToReplStateChange
+        14031,  # OutOfDiskSpace
+    }
+)
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether trying the same again later can succeed: a server is away, starting, or a lock was lost."""
     if isinstance(error, sqlalchemy.exc.DBAPIError):
@@ -57,5 +69,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, aiokafka.errors.KafkaError):
         return not isinstance(error, aiokafka.errors.MessageSizeTooLargeError)
     if isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(REDIS_CANNOT_WRITE):
+        return True
+    if isinstance(error, pymongo.errors.OperationFailure) and error.code in _MONGO_PASSES:
         return True
     return isinstance(error, TRANSIENT)

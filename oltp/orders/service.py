@@ -35,6 +35,7 @@ from oltp.orders.domain import (
     PaymentState,
     StoredOrder,
     facts_of_creation,
+    moment_of_id,
     month_after,
     month_before,
     month_of,
@@ -95,7 +96,16 @@ async def read_accepted(redis: Redis, order_ids: Iterable[str]) -> dict[str, Acc
 
 
 class OrderReader:
-    """Reads single orders: from Postgres, and from the gateway's record while the saga has not written them."""
+    """Reads single orders: from Postgres, and from the gateway's record while the saga has not written them.
+
+    While Postgres is away an order is shown as far as the history knows it, unless somebody saw it further on: an
+    order never goes back.
+    """
+
+    FRESH: Final = dt.timedelta(minutes=15)
+    """Age of an id up to which an order that nobody knows may still be waiting to be written."""
+
+    SEEN: Final = dt.timedelta(hours=24)
 
     def __init__(
         self, database: Database, redis: Redis, queue: OrderQueue, history: "OrderHistory | None" = None
@@ -110,7 +120,8 @@ class OrderReader:
 
         Raises:
             OrderNotFound: if there is none, or it is somebody else's.
-            Unavailable: if it is not found in what answers, and something that may know it is away.
+            Unavailable: if it is not found in what answers, and something that may know it is away, or has lost it:
+                an order whose record went with Redis is known again when the saga has written it.
         """
         view = await self._read(order_id)
         if view is None or not (principal.is_admin or view.user_id == principal.user_id):
@@ -127,6 +138,7 @@ class OrderReader:
             log.warning("orders.database_away", error=repr(error))
             return await self._without_database(order_id)
         if stored is not None:
+            await self._saw(stored)
             return OrderView(
                 user_id=stored.user_id,
                 order=stored.order,
@@ -136,7 +148,18 @@ class OrderReader:
                 stored=stored,
             )
         accepted = await self._accepted(order_id)
-        return self._waiting(accepted, Facts(order_id)) if accepted is not None else None
+        if accepted is not None:
+            return self._waiting(accepted, Facts(order_id))
+        made_at = moment_of_id(order_id)
+        if made_at is not None and abs(dt.datetime.now(dt.UTC) - made_at) < self.FRESH:
+            raise Unavailable(_UNREADABLE)
+        return None
+
+    async def _saw(self, stored: StoredOrder) -> None:
+        try:
+            await self._redis.set(redis_keys.order_seen(stored.order_id), stored.order.last.sequence, ex=self.SEEN)
+        except RedisError as error:
+            log.warning("orders.sight_unrecorded", order_id=stored.order_id, error=repr(error))
 
     async def _accepted(self, order_id: str) -> AcceptedOrder | None:
         try:
@@ -152,7 +175,17 @@ class OrderReader:
         known = Facts(order_id)
         if self._history is not None:
             known = await self._history.facts(accepted)
-        return self._waiting(accepted, known)
+        view = self._waiting(accepted, known)
+        if view.order.last.sequence < await self._seen(order_id):
+            raise Unavailable(_UNREADABLE)
+        return view
+
+    async def _seen(self, order_id: str) -> int:
+        try:
+            return int(await self._redis.get(redis_keys.order_seen(order_id)) or 0)
+        except RedisError as error:
+            log.warning("orders.redis_away", error=repr(error))
+            raise Unavailable(_UNREADABLE) from error
 
     def _waiting(self, accepted: AcceptedOrder, known: Facts) -> OrderView:
         order = order_of(facts_of_creation(accepted).joined(known))

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from contracts import commands, events
+from contracts import commands, events, redis_keys
 from contracts.envelope import Envelope, registry
 from contracts.orders import OrderStatus
 from kit.auth import Role
@@ -84,6 +84,12 @@ class TestReading:
         assert strange.status_code == 404
         assert strange.json()["type"] == "order-not-found"
         assert as_admin.status_code == 200
+
+    async def test_a_fresh_order_that_redis_forgot_is_not_denied(self, api: Api, customer: Customer) -> None:
+        answer = await api.http.get(f"/api/orders/{new_id()}", headers=customer.headers())
+
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
 
     async def test_what_is_no_order(self, api: Api, customer: Customer) -> None:
         missing = await api.http.get(f"/api/orders/{uuid.uuid4()}", headers=customer.headers())
@@ -437,6 +443,24 @@ class TestWithoutPostgres:
 
         assert (waiting.status_code, waiting.json()["queue_position"]) == (200, 3)
         assert unknown.status_code == 503
+
+    async def test_an_order_that_was_seen_further_on_is_not_shown_as_it_was_before(
+        self, api: Api, customer: Customer, redis: Redis, database_away: Callable[[], None]
+    ) -> None:
+        """The history is behind, or gone."""
+        envelope = customer.created()
+        path = f"/api/orders/{envelope.subject}"
+        await accept(redis, envelope)
+        await customer.deliver(envelope)
+        seen = await api.http.get(path, headers=customer.headers())
+        assert await redis.get(redis_keys.order_seen(envelope.subject)) == "1"
+        database_away()
+
+        as_far = await api.http.get(path, headers=customer.headers())
+        await redis.set(redis_keys.order_seen(envelope.subject), 2)
+        further = await api.http.get(path, headers=customer.headers())
+
+        assert [answer.status_code for answer in (seen, as_far, further)] == [200, 200, 503]
 
     async def test_lists_come_from_the_history_if_there_is_one(
         self, api: Api, customer: Customer, other: Customer, database_away: Callable[[], None]

@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 import redis.exceptions
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from redis._parsers.base import BaseParser
 from sqlalchemy.exc import DBAPIError
 
@@ -36,6 +37,16 @@ def test_a_full_disk_under_postgres_is_worth_another_try() -> None:
 
     assert is_transient(full)
     assert is_transient(DBAPIError("INSERT", {}, full))
+
+
+@pytest.mark.parametrize("code", [None, 91, 14031])
+def test_a_document_store_that_is_broken_itself_is_worth_another_try(code: int | None) -> None:
+    assert is_transient(OperationFailure("Unknown error!", code))
+
+
+def test_a_document_that_it_refuses_is_not() -> None:
+    assert not is_transient(DuplicateKeyError("E11000 duplicate key", 11000))
+    assert not is_transient(OperationFailure("unknown operator", 2))
 
 
 def test_a_broken_constraint_is_not() -> None:
