@@ -26,6 +26,11 @@ _NO_PROXY: Final = {(KAFKA, "controller")}
 _START_SECONDS: Final = 10.0
 
 
+def go() -> str | None:
+    """The Go program, if there is one."""
+    return shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
+
+
 def ensure() -> str:
     """Builds Toxiproxy from its sources, once; returns what was done.
 
@@ -34,13 +39,13 @@ def ensure() -> str:
     """
     if _PROGRAM.exists():
         return "present"
-    go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
-    if go is None:
+    compiler = go()
+    if compiler is None:
         raise StackError(
             "Go is missing: Toxiproxy, which cuts connections, is built with it", "Install Go 1.23 or newer."
         )
     result = subprocess.run(
-        [go, "install", _SOURCE],
+        [compiler, "install", _SOURCE],
         env={**os.environ, "GOBIN": str(_FOLDER)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
