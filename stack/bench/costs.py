@@ -39,6 +39,7 @@ _ROWS: Final = """
            sum(n_tup_del)::bigint AS deleted
     FROM pg_stat_user_tables GROUP BY 1
 """
+_OPEN: Final = "SELECT count(*) FROM orders.orders WHERE status IN ('pending', 'awaiting_payment', 'cancelling')"
 _SIZES: Final = """
     SELECT schemaname AS schema, sum(pg_total_relation_size(relid))::bigint AS bytes
     FROM pg_stat_user_tables GROUP BY 1
@@ -242,7 +243,7 @@ async def _measure(
         note("emptying carts")
         shoppers = await _shoppers(settings, http, orders)
         note("waiting for the shop to rest")
-        await _rest(settings)
+        await _rest(settings, database)
         note("what the idle shop does")
         start = await meter.read()
         await asyncio.sleep(_IDLE_SECONDS)
@@ -250,7 +251,7 @@ async def _measure(
         sizes = await meter.sizes()
         placed = await _place(http, shoppers, costs, note)
     await _end(database, placed, costs, note)
-    await _rest(settings)
+    await _rest(settings, database)
     after = await meter.read()
     note("reading what was sent")
     costs.messages, costs.message_bytes = await meter.sent(before, after)
@@ -325,12 +326,18 @@ async def _end(database: asyncpg.Connection, placed: list[str], costs: Costs, no
         await asyncio.sleep(1)
 
 
-async def _rest(settings: RushSettings) -> None:
-    """Returns once every consumer has been at the log's end three times in a row."""
+async def _rest(settings: RushSettings, database: asyncpg.Connection) -> None:
+    """Returns once no order is on its way to a parcel and every consumer is at the log's end, three times in a row.
+
+    Raises:
+        StackError: if that does not come.
+    """
     quiet, deadline = 0, time.monotonic() + _END_SECONDS
     while quiet < 3:
         lags = await kafka.group_lags(settings.kafka_bootstrap)
-        quiet = quiet + 1 if lags and not any(lag.lag for lag in lags) else 0
+        open_ = await database.fetchval(_OPEN)
+        quiet = quiet + 1 if lags and not open_ and not any(lag.lag for lag in lags) else 0
         if time.monotonic() > deadline:
-            raise StackError(f"the shop does not rest: {[(lag.group, lag.lag) for lag in lags if lag.lag]}")
+            behind = [(lag.group, lag.lag) for lag in lags if lag.lag]
+            raise StackError(f"the shop does not rest: {open_} orders open, behind: {behind}")
         await asyncio.sleep(0.5)
