@@ -37,7 +37,7 @@ def load(*shots: Shot) -> Load:
 
 def fate(number: int, created: float, processing: float | None) -> Fate:
     status = OrderStatus.PENDING if processing is None else OrderStatus.PROCESSING
-    return Fate(number, status, created, processing, processing, None)
+    return Fate(str(number), number, status, created, processing, processing, None, False)
 
 
 def test_the_backlog_is_gone_at_the_first_sample_after_the_last_that_was_behind() -> None:
