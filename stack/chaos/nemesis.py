@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +27,7 @@ from stack.supervision import Supervisor
 _ALIVE_SECONDS: Final = 10.0
 """How long a fault waits for its target to run at all: the fault before may have left it starting."""
 
+_GONE_SECONDS: Final = 5.0
 _READY_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.5
 
@@ -109,7 +108,10 @@ class Nemesis:
         target = fault.target
         match fault.kind:
             case Kind.KILL:
-                os.kill(await self._pid(target), signal.SIGKILL)
+                killed = psutil.Process(await self._pid(target))
+                killed.kill()
+                # until it is gone its socket still takes connections, which would pass for having recovered
+                await asyncio.to_thread(psutil.wait_procs, [killed], _GONE_SECONDS)
                 yield
             case Kind.PAUSE:
                 stopped = _family(await self._pid(target))
