@@ -34,7 +34,7 @@ LOOKS: Final = 0.25
 
 CHANGE_OF_MIND: Final = 6.0
 DOUBT: Final = 25.0
-LOOKING: Final = 20.0
+LOOKING: Final = 8.0
 LISTENERS: Final = 60
 """Customers who follow all their orders over a WebSocket."""
 
