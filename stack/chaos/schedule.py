@@ -114,7 +114,7 @@ def plan(seed: int, seconds: float, kinds: Sequence[Kind] = tuple(Kind)) -> list
     The same arguments give the same faults. At most :data:`AT_ONCE` hold at once, each on a target of its own.
     """
     kinds = sorted(set(kinds))
-    chance = random.Random(f"{seed} {seconds} {' '.join(kinds)}")
+    chance = random.Random(f"{seed} {seconds:g} {' '.join(kinds)}")
     faults: list[Fault] = []
     at = QUIET_START
     while True:
