@@ -12,7 +12,9 @@ from kit.app import broker_answers, database_answers, redis_answers, serve
 from kit.kafka import Consumer
 from kit.resources import Resources
 from kit.worker import Periodic, Task, create_worker
+from oltp.inventory.gate import Gate
 from oltp.inventory.handlers import StockKeeper
+from oltp.inventory.postgres_gate import Counted, PostgresGate
 from oltp.inventory.reconciler import Reconciler, redis_gate
 from oltp.inventory.repository import DatabaseBooks
 from oltp.inventory.service import HoldClock
@@ -27,7 +29,15 @@ def main() -> None:
     settings = InventorySettings()
 
     async def tasks(resources: Resources, _: AsyncExitStack) -> Sequence[Task]:
-        gate = redis_gate(resources, hold_seconds=settings.inventory_hold_seconds, quiet_ms=settings.inventory_quiet_ms)
+        counters = redis_gate(
+            resources, hold_seconds=settings.inventory_hold_seconds, quiet_ms=settings.inventory_quiet_ms
+        )
+        gate: Gate = counters
+        keepers: list[Task] = []
+        if settings.inventory_gate == "postgres":
+            units = PostgresGate(resources.database)
+            gate = Counted(units, counters)
+            keepers.append(Periodic("gate-units", units.round, settings.inventory_reconcile_seconds))
         keeper = StockKeeper(
             resources.database,
             gate,
@@ -36,7 +46,7 @@ def main() -> None:
             slow=dt.timedelta(milliseconds=settings.inventory_quiet_ms / 2),
         )
         reconciler = Reconciler(
-            gate,
+            counters,
             DatabaseBooks(resources.database),
             moved=settings.inventory_reconcile_moved,
             rotation=settings.inventory_reconcile_rotation,
@@ -65,6 +75,7 @@ def main() -> None:
         return [
             commands,
             observer,
+            *keepers,
             Periodic("reconciler", reconciler.round, settings.inventory_reconcile_seconds),
             Periodic("hold-clock", holds.tick, settings.inventory_hold_scan_seconds),
         ]

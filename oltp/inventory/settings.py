@@ -1,5 +1,7 @@
 """Settings of the inventory worker."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from contracts.redis_keys import HOLD_SECONDS
@@ -10,6 +12,9 @@ from oltp.inventory.redis_gate import QUIET_MS
 class InventorySettings(Settings):
     """How long stock is held, and how often the gate and the holds are looked after."""
 
+    inventory_gate: Literal["redis", "postgres"] = Field(
+        default="redis", description="What admits orders to the books: Redis' counters, or units in Postgres."
+    )
     inventory_hold_seconds: int = Field(
         default=HOLD_SECONDS, ge=1, description="How long an unpaid order keeps its units, and how long lock sets last."
     )

@@ -154,6 +154,22 @@ def tracking(
     _measured(run, json, png)
 
 
+@app.command()
+def gate(
+    duration: Annotated[float, typer.Option(min=1, max=600, help="Seconds for each of eight cases.")] = 5,
+    json: Json = None,
+) -> None:
+    """The Redis gate and the Postgres gate side by side: one contended product, and spread over 10,000."""
+    from stack.bench.gates import gates
+    from stack.demo import RushSettings
+
+    with Notes() as note:
+        found = asyncio.run(gates(RushSettings(), duration, note))
+    console.print(found.render())
+    _write(json, found.document())
+    raise typer.Exit(0 if found.passed else 1)
+
+
 @app.command("limits")
 def machine_limits(json: Json = None) -> None:
     """What the machine can do at each thing that an order needs, one at a time."""
