@@ -13,7 +13,7 @@ from stack.bench.costs import measure as measure_costs
 from stack.bench.figures import Figures, described, render, verdict
 from stack.bench.latency import draw as draw_latency
 from stack.bench.latency import measure
-from stack.bench.run import Bench, Load, opened
+from stack.bench.run import Bench, Load, opened, running_instance
 from stack.display import console
 
 app: Final = typer.Typer(
@@ -163,6 +163,7 @@ def gate(
     from stack.bench.gates import gates
     from stack.demo import RushSettings
 
+    running_instance()
     with Notes() as note:
         found = asyncio.run(gates(RushSettings(), duration, note))
     console.print(found.render())
@@ -191,12 +192,11 @@ def postgres(
     json: Json = None,
 ) -> None:
     """Postgres' own benchmark, pgbench, on this machine."""
-    from stack import instance as instances
     from stack.bench.pgbench import pgbench
     from stack.database import Server
 
     with Notes() as note:
-        found = asyncio.run(pgbench(Server.of(instances.current()), duration, note))
+        found = asyncio.run(pgbench(Server.of(running_instance()), duration, note))
     console.print(found.render())
     _write(json, found.document())
 

@@ -13,6 +13,9 @@ from typing import Final
 
 import asyncpg
 import psutil
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from audit.run import run as audit
 from contracts.orders import OrderStatus
@@ -340,6 +343,18 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+def running_instance() -> Instance:
+    """The present instance.
+
+    Raises:
+        StackError: if it does not run.
+    """
+    instance = instances.current()
+    if not Supervisor(instance).alive():
+        raise StackError("the stack does not run: start it with `surge up`")
+    return instance
+
+
 @asynccontextmanager
 async def opened(note: Note) -> AsyncIterator[Bench]:
     """The instruments, on the shop of the present instance.
@@ -347,13 +362,14 @@ async def opened(note: Note) -> AsyncIterator[Bench]:
     Raises:
         StackError: if it does not run, or the load generator is missing.
     """
-    instance = instances.current()
-    if not await asyncio.to_thread(Supervisor(instance).alive):
-        raise StackError("the stack does not run: start it with `surge up`")
+    instance = await asyncio.to_thread(running_instance)
     program = await asyncio.to_thread(vegeta.ensure, note)
     settings = RushSettings()
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
         bench = Bench(instance, settings, resources, program, note)
         stack.push_async_callback(bench.sampler.close)
-        yield bench
+        try:
+            yield bench
+        except (OSError, asyncpg.PostgresError, SQLAlchemyError, RedisError, KafkaError) as error:
+            raise StackError(f"a server of the shop can't be used: {error!r}", "See `surge status`.") from error
