@@ -273,7 +273,7 @@ REDIS_SETTINGS: Final[Mapping[str, str]] = {
     "appendonly": "yes",
     "appendfsync": "everysec",
     "save": "",
-    "maxmemory": "1gb",
+    "maxmemory": "4gb",  # a day of idempotency keys and acceptance records, some 10 KB an order
     "maxmemory-policy": "noeviction",
     "maxclients": "2000",
     "tcp-backlog": "511",

@@ -48,7 +48,7 @@ UNITS_AN_ORDER: Final = sum(n * share for n, share in enumerate(LINES, 1)) * sum
     n * share for n, share in enumerate(QUANTITIES, 1)
 )
 TOKEN_SECONDS: Final = 6 * 3600
-REDIS_BYTES_AN_ORDER: Final = 6 * 1024
+REDIS_BYTES_AN_ORDER: Final = 10 * 1024
 """Bound on what Redis keeps of an order: cart, idempotency record, acceptance record."""
 
 _SEED: Final = 7_000
