@@ -9,6 +9,7 @@ import orjson
 import typer
 from rich.table import Table
 
+from kit import telemetry
 from stack.bench.costs import measure as measure_costs
 from stack.bench.figures import Figures, described, render, verdict
 from stack.bench.latency import draw as draw_latency
@@ -30,6 +31,7 @@ Audit = Annotated[bool, typer.Option("--audit/--no-audit", help="Prove the books
 @app.callback()
 def bench() -> None:
     """Measure the running shop. Each scenario prints its figures and exits with 1 if one of its goals is missed."""
+    telemetry.configure("bench", level="WARNING", json=False)
 
 
 @app.command()
@@ -322,7 +324,8 @@ class Notes:
         if console.is_terminal:
             self._status.update(what)
             return
-        stage = "".join(" " if c.isdigit() or c in ",.+" else c for c in what.split(":")[0]).strip()
+        words = what.split()
+        stage = words[-1] if words[0][0].isdigit() else words[0]
         if stage != self._stage:
             self._stage = stage
             console.print(f"· {what}")

@@ -115,7 +115,8 @@ async def _http(bench: Bench) -> float:
     folder = bench.instance.run / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     targets = folder / f"healthz-{uuid.uuid4().hex[:8]}"
-    targets.write_bytes(orjson.dumps({"method": "GET", "url": f"{bench.settings.url('gateway')}/healthz"}))
+    target = {"method": "GET", "url": f"{bench.settings.url('gateway')}/healthz"}
+    targets.write_bytes(orjson.dumps(target, option=orjson.OPT_APPEND_NEWLINE))
     try:
         attack = await vegeta.flood(bench.program, targets, connections=_CONNECTIONS, seconds=SECONDS)
     finally:

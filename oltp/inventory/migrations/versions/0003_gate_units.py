@@ -1,12 +1,12 @@
 """The units that the Postgres gate claims.
 
-Revision ID: inventory_0002
+Revision ID: inventory_0003
 """
 
 from alembic import op
 
-revision = "inventory_0002"
-down_revision = "inventory_0001"
+revision = "inventory_0003"
+down_revision = "inventory_0002"
 branch_labels = None
 depends_on = None
 
