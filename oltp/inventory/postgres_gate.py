@@ -32,12 +32,12 @@ _UNFILLED: Final = text(
     WHERE NOT EXISTS (SELECT FROM inventory.gate_products AS g WHERE g.product_id = asked.product_id)
     """
 )
-_CLAIMED: Final = text(
-    "SELECT DISTINCT order_id::text FROM inventory.gate_units WHERE order_id = ANY(CAST(:orders AS uuid[]))"
-)
-_LOCK_FREE: Final = text(
+_LOOK: Final = text(
     """
-    SELECT wanted.product_id::text AS product_id, free.unit
+    SELECT DISTINCT order_id::text AS order_id, NULL AS product_id, CAST(NULL AS bigint) AS unit
+    FROM inventory.gate_units WHERE order_id = ANY(CAST(:orders AS uuid[]))
+    UNION ALL
+    SELECT NULL, wanted.product_id::text, free.unit
     FROM unnest(CAST(:products AS uuid[]), CAST(:units AS integer[])) AS wanted (product_id, units)
     CROSS JOIN LATERAL (
         SELECT unit FROM inventory.gate_units AS u
@@ -125,6 +125,7 @@ class PostgresGate:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._books = DatabaseBooks(database)
+        self._filled: set[str] = set()
         self._suspects: set[str] = set()
         self._last = FIRST_PRODUCT
 
@@ -133,25 +134,28 @@ class PostgresGate:
 
         Units that somebody else holds locked count as taken, even if they are given up a moment later.
         """
-        products = {product_id for claim in claims for product_id in claim.units}
-        async with self._database.write() as session:
-            rows = await session.execute(_UNFILLED, {"products": list(products)})
-            unfilled = {row.product_id for row in rows}
-        ghosts: set[str] = set()
-        if unfilled:
-            ghosts = unfilled - set(await self._books.available(unfilled))
-            await self.follow(unfilled - ghosts)
+        ghosts = await self._fill({product_id for claim in claims for product_id in claim.units} - self._filled)
         async with self._database.write() as session:
             return await self._claim(session, claims, ghosts)
 
+    async def _fill(self, product_ids: set[str]) -> set[str]:
+        """Takes over products that were never asked for; returns those that the books do not know either."""
+        if not product_ids:
+            return set()
+        async with self._database.read() as session:
+            rows = await session.execute(_UNFILLED, {"products": list(product_ids)})
+            unfilled = {row.product_id for row in rows}
+        known = set(await self._books.available(unfilled)) if unfilled else set()
+        await self.follow(known)
+        self._filled |= product_ids - (unfilled - known)
+        return unfilled - known
+
     async def _claim(self, session: WriteSession, claims: Sequence[Claim], ghosts: set[str]) -> list[Refusal | None]:
-        rows = await session.execute(_CLAIMED, {"orders": [claim.order_id for claim in claims]})
-        admitted = {row.order_id for row in rows}
         wanted: dict[str, int] = defaultdict(int)
-        for claim in {claim.order_id: claim for claim in claims if claim.order_id not in admitted}.values():
+        for claim in {claim.order_id: claim for claim in claims}.values():
             for product_id, units in claim.units.items():
                 wanted[product_id] += units
-        free = await self._lock(session, wanted)
+        admitted, free = await self._look(session, [claim.order_id for claim in claims], wanted)
         verdicts: list[Refusal | None] = []
         taken: list[tuple[str, str, int]] = []
         for claim in claims:
@@ -171,18 +175,23 @@ class PostgresGate:
             await session.execute(_CLAIM, {"orders": orders, "products": products, "units": numbers})
         return verdicts
 
-    async def _lock(self, session: WriteSession, wanted: Mapping[str, int]) -> dict[str, list[int]]:
-        """Locks as many free units as are wanted, or as there are; lowest last."""
+    async def _look(
+        self, session: WriteSession, order_ids: Sequence[str], wanted: Mapping[str, int]
+    ) -> tuple[set[str], dict[str, list[int]]]:
+        """The orders that have their units already; and, locked, as many free units as are wanted, lowest last."""
+        rows = await session.execute(
+            _LOOK, {"orders": order_ids, "products": list(wanted), "units": list(wanted.values())}
+        )
+        admitted: set[str] = set()
         free: dict[str, list[int]] = defaultdict(list)
-        if wanted:
-            rows = await session.execute(
-                _LOCK_FREE, {"products": list(wanted), "units": [wanted[product_id] for product_id in wanted]}
-            )
-            for row in rows:
+        for row in rows:
+            if row.product_id is None:
+                admitted.add(row.order_id)
+            else:
                 free[row.product_id].append(row.unit)
         for units in free.values():
             units.sort(reverse=True)
-        return free
+        return admitted, free
 
     async def give_back(self, claims: Sequence[Claim]) -> None:
         """Makes the claims' units available again; where there are fewer than were claimed, by what the books say."""
