@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -51,6 +51,15 @@ TABLES: Final = (
     "notifications.notifications",
 )
 """Where an order leaves rows."""
+
+
+_UNIQUE: Final[dict[str, Callable[[], Any]]] = {
+    "id": lambda: uuid.UUID(new_id()),
+    "payment_id": lambda: uuid.UUID(new_id()),
+    "idempotency_key": new_id,
+    "cause_id": new_id,
+}
+"""Columns that no two rows may share, beside the order's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,13 +164,16 @@ async def _produce(bench: Bench) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Rows of some orders in one table; ``order_at`` and ``id_at`` say which columns are renamed for each copy."""
+    """Rows of some orders in one table.
+
+    ``order_at`` is the column of the order's id; ``fresh`` are those that are unique otherwise, and how each is made.
+    """
 
     table: str
     columns: list[str]
     rows: list[tuple[Any, ...]]
     order_at: int
-    id_at: int | None
+    fresh: dict[int, Callable[[], Any]]
 
     def copies(self, names: dict[Any, uuid.UUID]) -> list[tuple[Any, ...]]:
         """The rows as those of other orders, with ids of their own."""
@@ -169,8 +181,8 @@ class _Rows:
         for row in self.rows:
             values = list(row)
             values[self.order_at] = names[row[self.order_at]]
-            if self.id_at is not None:
-                values[self.id_at] = uuid.UUID(new_id())
+            for at, make in self.fresh.items():
+                values[at] = make()
             copied.append(tuple(values))
         return copied
 
@@ -218,8 +230,8 @@ async def _sample(connection: asyncpg.Connection) -> tuple[list[_Rows], list[Any
             f"SELECT {', '.join(columns)} FROM {table} WHERE {key} = ANY($1::uuid[])",  # noqa: S608
             orders,
         )
-        own_id = columns.index("id") if key != "id" and "id" in columns else None
-        samples.append(_Rows(copy, columns, [tuple(row) for row in rows], columns.index(key), own_id))
+        fresh = {at: _UNIQUE[column] for at, column in enumerate(columns) if column in _UNIQUE and column != key}
+        samples.append(_Rows(copy, columns, [tuple(row) for row in rows], columns.index(key), fresh))
     return samples, orders
 
 

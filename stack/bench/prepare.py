@@ -104,15 +104,15 @@ class Preparation:
         self._bodies: dict[str, list[str]] = {}
         self._signing = settings.model_copy(update={"access_token_seconds": TOKEN_SECONDS})
 
-    async def checkouts(self, count: int, payments: Payments | None = None) -> Targets:
-        """Everything that so many checkouts need, and the file that asks for them.
+    async def checkouts(self, count: int, payments: Payments | None = None, *, without: str = "") -> Targets:
+        """Everything that so many checkouts need, and the file that asks for them; ``without`` one product.
 
         Raises:
             StackError: if the shop has no products, or Redis no room.
         """
         await self._check_room(count)
         customers = await self.customers(count)
-        products = await self.products()
+        products = [product for product in await self.products() if product != without]
         await self.restock(
             {product: -(-int(count * UNITS_AN_ORDER * 10) // (7 * len(products))) for product in products}
         )

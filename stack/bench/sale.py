@@ -118,7 +118,7 @@ async def flash_sale(
     seconds = customers / rate
     rush = await bench.preparation.sale(customers + SPARE_TARGETS, product)
     others = await bench.preparation.checkouts(
-        int(_OTHERS_RATE * (_IDLE_SECONDS + seconds + _TAIL_SECONDS)) + SPARE_TARGETS
+        int(_OTHERS_RATE * (_IDLE_SECONDS + seconds + _TAIL_SECONDS)) + SPARE_TARGETS, without=product
     )
     attacks: list[vegeta.Attack] = []
     async with httpx.AsyncClient(
