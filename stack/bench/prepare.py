@@ -5,6 +5,7 @@ Everything is written in bulk and in the form in which the shop itself would wri
 
 import asyncio
 import base64
+import math
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -113,9 +114,7 @@ class Preparation:
         await self._check_room(count)
         customers = await self.customers(count)
         products = [product for product in await self.products() if product != without]
-        await self.restock(
-            {product: -(-int(count * UNITS_AN_ORDER * 10) // (7 * len(products))) for product in products}
-        )
+        await self.restock(dict.fromkeys(products, plenty(count, len(products))))
         await self._fill_carts(customers, lambda: self._cart(products))
         return await self._write(customers, payments or Payments())
 
@@ -277,6 +276,12 @@ class Preparation:
             addresses = [customer.address for customer in _crowd(0, 1_000).customers]
             self._bodies[token] = [_checkout(address, token) for address in addresses]
         return self._chance.choice(self._bodies[token])
+
+
+def plenty(orders: int, products: int) -> int:
+    """Units of each product that so many orders, drawn evenly, practically never use up."""
+    mean = orders * UNITS_AN_ORDER / products
+    return math.ceil(mean + 6 * math.sqrt(mean)) + 6
 
 
 def _checkout(address: Address, token: str) -> str:

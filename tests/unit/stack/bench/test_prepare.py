@@ -1,8 +1,9 @@
 import random
 
+import numpy as np
 import pytest
 
-from stack.bench.prepare import EMAIL, UNITS_AN_ORDER, Payments, _crowd
+from stack.bench.prepare import EMAIL, UNITS_AN_ORDER, Payments, _crowd, plenty
 
 
 def test_a_share_of_the_payments_is_declined() -> None:
@@ -29,3 +30,12 @@ def test_customers_of_different_chunks_are_different_and_marked() -> None:
     assert [customer.email for customer in first] == [EMAIL.format(number=n) for n in range(20)]
     assert second[0].email == EMAIL.format(number=10_000)
     assert not {customer.user_id for customer in first} & {customer.user_id for customer in second}
+
+
+@pytest.mark.parametrize("orders", [100, 3_500, 180_000])
+def test_there_is_plenty_of_every_product_for_few_orders_and_many(orders: int) -> None:
+    chance, products = np.random.default_rng(orders), 2_000
+
+    drawn = chance.multinomial(round(orders * UNITS_AN_ORDER), [1 / products] * products)
+
+    assert drawn.max() < plenty(orders, products) < 2 * orders * UNITS_AN_ORDER / products + 30
