@@ -232,7 +232,7 @@ def recovery(
     from stack.bench import recovery as recoveries
 
     with Notes() as note:
-        measured = asyncio.run(recoveries.measure(only or recoveries.COMPONENTS, rate, note))
+        measured = asyncio.run(recoveries.measure(only or recoveries.COMPONENTS, rate, note, console.print))
     console.print(measured.render())
     if json is not None:
         json.write_bytes(orjson.dumps(measured.document(), option=orjson.OPT_INDENT_2) + b"\n")

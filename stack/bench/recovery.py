@@ -5,7 +5,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -74,6 +74,15 @@ class Recovery:
             and not self.unfinished
         )
 
+    def __str__(self) -> str:
+        healthy, drained, slowest = (
+            "never" if seconds is None else f"{seconds:.1f} s" for seconds in (self.healthy, self.drained, self.slowest)
+        )
+        return (
+            f"{self.process}: healthy after {healthy}, drained after {drained}, slowest order {slowest},"
+            f" {self.refused} refused, {self.lost} lost"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Recoveries:
@@ -138,15 +147,20 @@ def _shown(seconds: float | None, limit: float | None = None) -> Text:
     return Text("never" if seconds is None else f"{seconds:.1f}", "red" if missed else "")
 
 
-async def measure(names: Sequence[str], rate: float, note: Note) -> Recoveries:
-    """Kills one process after the other, each under a load of its own.
+async def measure(
+    names: Sequence[str], rate: float, note: Note, tell: Callable[[Recovery], None] = lambda _: None
+) -> Recoveries:
+    """Kills one process after the other, each under a load of its own; each recovery is told when it is over.
 
     Raises:
         StackError: if the shop can't be used, or a name is no process.
     """
     if unknown := set(names) - set(PROCESSES):
         raise StackError(f"no process of the stack: {', '.join(sorted(unknown))}", f"There are {', '.join(PROCESSES)}.")
-    recoveries = [await _one(name, rate, note) for name in names]
+    recoveries: list[Recovery] = []
+    for name in names:
+        recoveries.append(await _one(name, rate, note))
+        tell(recoveries[-1])
     report = await audit(wait=AUDIT_SECONDS, note=lambda what: note(f"auditing, waiting for: {what}"))
     return Recoveries(rate, recoveries, report.verdict, report.clean)
 
