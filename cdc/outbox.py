@@ -49,9 +49,10 @@ def connector(database: SourceDatabase) -> dict[str, str]:
         "heartbeat.interval.ms": "5000",
         "poll.interval.ms": "10",
         "lsn.flush.mode": "connector_and_driver",
-        # the driver moves an idle slot past the stored offset, which "no_validation" takes for lost history at the
-        # next start; Postgres killed before a checkpoint moves the slot back behind it
-        "offset.mismatch.strategy": "trust_greater_lsn",
+        # the driver moves an idle slot past the stored offset, which "no_validation" takes for lost history at the next
+        # start; Postgres killed before a checkpoint moves it back behind. "trust_greater_lsn" would then advance the
+        # slot to the last *commit* seen, which lies before the slot where only foreign WAL was written since (3.6.0)
+        "offset.mismatch.strategy": "trust_slot",
         "status.update.interval.ms": "5000",
         "extended.headers.enabled": "false",
         # a database that is away is tried again for ever: no person is needed when it is back
