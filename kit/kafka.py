@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
 
 from contracts import topics
 from contracts.envelope import Envelope, Message, decode, encode, registry, topic_for
@@ -24,6 +26,13 @@ log = structlog.get_logger()
 
 ENVELOPE_ERRORS: Final = (ValueError,)
 """What undecodable bytes raise (msgspec's errors are ValueErrors)."""
+
+
+_GATHERED_BYTES: Final = 2 * 1024 * 1024
+_GATHERED_BATCHES: Final = 10
+
+_WORTH_A_BATCH: Final = 8
+"""From how many messages on they are sent as record batches of their own."""
 
 
 class Placement(NamedTuple):
@@ -90,12 +99,14 @@ class EventProducer:
         producer = await self._started()
         try:
             async with asyncio.timeout(self._timeout):
-                pending = [await producer.send(topic_for(e), encode(e), key=e.key.encode()) for e in batch]
-                stored = await asyncio.gather(*pending)
+                if len(batch) < _WORTH_A_BATCH:
+                    pending = [await producer.send(topic_for(e), encode(e), key=e.key.encode()) for e in batch]
+                    stored = await asyncio.gather(*pending)
+                    return [Placement(record.partition, record.offset) for record in stored]
+                return await _send_batches(producer, batch)
         except (KafkaError, TimeoutError, OSError):
             await self._discard(producer)
             raise
-        return [Placement(record.partition, record.offset) for record in stored]
 
     async def send_raw(
         self, topic: str, value: bytes, key: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
@@ -123,6 +134,55 @@ class EventProducer:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await _close(producer)
+
+
+async def _send_batches(producer: AIOKafkaProducer, envelopes: Sequence[Envelope]) -> list[Placement]:
+    """Sends many messages as one record batch a partition: a tenth of the CPU of sending them one by one."""
+    by_partition: dict[tuple[str, int], list[int]] = {}
+    partitions: dict[str, int] = {}
+    for place, envelope in enumerate(envelopes):
+        topic = topic_for(envelope)
+        count = partitions.get(topic)
+        if count is None:
+            count = partitions[topic] = len(await producer.partitions_for(topic))
+        by_partition.setdefault((topic, partition_of(envelope.key, count)), []).append(place)
+    sent: list[tuple[list[int], int, asyncio.Future[Any]]] = []
+    for (topic, partition), places in by_partition.items():
+        remaining = places
+        while remaining:
+            builder = producer.create_batch()
+            taken = 0
+            for place in remaining:
+                envelope = envelopes[place]
+                key, value = envelope.key.encode(), encode(envelope)
+                if builder.append(timestamp=None, key=key, value=value) is None:
+                    break
+                taken += 1
+            builder.close()
+            if not taken:
+                raise MessageSizeTooLargeError(f"{envelopes[remaining[0]].type} of {envelopes[remaining[0]].subject}")
+            sent.append((remaining[:taken], partition, await producer.send_batch(builder, topic, partition=partition)))
+            remaining = remaining[taken:]
+    placements: list[Placement] = [Placement(0, 0)] * len(envelopes)
+    for (places, partition, _), record in zip(
+        sent, await asyncio.gather(*(future for *_, future in sent)), strict=True
+    ):
+        for index, place in enumerate(places):
+            placements[place] = Placement(partition, record.offset + index)
+    return placements
+
+
+@lru_cache(maxsize=65_536)
+def _hash(key: str) -> int:
+    return murmur2(key.encode()) & 0x7FFFFFFF
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition that a key goes to: Kafka's own choice, so that Debezium's messages of a key join ours.
+
+    A key comes again and again (an order has ten messages): the pure-Python hash is remembered.
+    """
+    return _hash(key) % partitions
 
 
 async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
@@ -191,8 +251,25 @@ class Consumer:
         handles: Sequence[type[Message]],
         process: Process,
         producer: EventProducer,
+        gather_ms: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """A consumer of ``group``.
+
+        Args:
+            settings: the process's.
+            group: its consumer group.
+            subscribe: the topics that it reads.
+            handles: the message types that it applies; others are passed over.
+            process: applies a batch.
+            producer: sends what follows, and what is set aside.
+            gather_ms: how long messages may be gathered before they are applied. Where nobody waits for the effect, a
+                second makes tens of times fewer fetches and transactions of a busy log.
+            sleep: waits; tests replace it.
+
+        Raises:
+            ValueError: if there is nothing to read, or a type is handled whose topic is not read.
+        """
         if not handles or not subscribe:
             raise ValueError(f"consumer {group!r} has nothing to read")
         missing = {registry.topic_of(cls) for cls in handles} - set(subscribe)
@@ -205,15 +282,21 @@ class Consumer:
         self._types = {registry.name_of(cls) for cls in handles}
         self._process = process
         self._producer = producer
+        self._gather_ms = gather_ms
         self._sleep = sleep
         self.ready = False
+
+    @property
+    def most_records(self) -> int:
+        """Records that are taken at once: what is gathered makes larger batches."""
+        return self._settings.batch_size * (_GATHERED_BATCHES if self._gather_ms else 1)
 
     async def run(self) -> None:
         """Consumes until cancelled. Raises what it cannot handle; the caller starts it again."""
         async with self._connected() as consumer:
             self.ready = True
             while True:
-                fetched = await consumer.getmany(timeout_ms=1000, max_records=self._settings.batch_size)
+                fetched = await consumer.getmany(timeout_ms=1000, max_records=self.most_records)
                 records = [record for partition in fetched.values() for record in partition]
                 if not records:
                     continue
@@ -233,7 +316,8 @@ class Consumer:
             session_timeout_ms=10_000,
             heartbeat_interval_ms=2_000,
             max_poll_interval_ms=900_000,
-            fetch_max_wait_ms=500,
+            fetch_min_bytes=_GATHERED_BYTES if self._gather_ms else 1,
+            fetch_max_wait_ms=self._gather_ms or 500,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             metadata_max_age_ms=60_000,
         )

@@ -16,6 +16,7 @@ from kit.clock import Clock
 from kit.db import WriteSession
 from kit.kafka import Outcome, Received
 from oltp.sales.gate import SaleGate, Standing
+from kit.redis import publish_to_both
 from sagas import order as order_saga
 from sagas import store
 from sagas.batch import Batch, Snapshot
@@ -56,7 +57,7 @@ def publish_live(redis: Redis, messages: Sequence[Envelope]) -> Callable[[], Awa
     """Tells everyone who is watching. A Redis that is away delays nobody: watchers read again when it is back."""
 
     async def publish() -> None:
-        pipeline = redis.pipeline(transaction=False)
+        news: list[tuple[str, str, str]] = []
         for envelope in messages:
             if envelope.type not in order_saga.EVENTS:
                 continue
@@ -74,13 +75,11 @@ def publish_live(redis: Redis, messages: Sequence[Envelope]) -> Callable[[], Awa
                     "occurred_at": event.occurred_at,
                 }
             ).decode()
-            pipeline.publish(redis_keys.order_channel(event.order_id), text)
-            pipeline.publish(redis_keys.user_channel(event.user_id), text)
-        if len(pipeline):
-            try:
-                await pipeline.execute()
-            except RedisError as error:
-                log.warning("saga.live_unpublished", error=repr(error))
+            news.append((redis_keys.order_channel(event.order_id), redis_keys.user_channel(event.user_id), text))
+        try:
+            await publish_to_both(redis, news)
+        except RedisError as error:
+            log.warning("saga.live_unpublished", error=repr(error))
 
     return publish
 

@@ -17,6 +17,8 @@ from oltp.notifications.service import Dispatcher, NewsService, Pruner
 from oltp.notifications.settings import NotificationSettings
 
 GROUP: Final = "notifications"
+GATHER_MS: Final = 500
+"""An email may be half a second later; an order's news come in fewer, larger batches."""
 
 READS: Final = (topics.ORDER_EVENTS, topics.SHIPPING_EVENTS, topics.PAYMENT_EVENTS, topics.ACCOUNT_EVENTS)
 HANDLES: Final = (
@@ -69,6 +71,7 @@ def main() -> None:
             handles=HANDLES,
             process=in_transaction(database, news.note),
             producer=resources.producer,
+            gather_ms=GATHER_MS,
         )
         pruner = Pruner(database, clock, kept=dt.timedelta(days=settings.notifications_kept_days))
         return [consumer, dispatcher, Periodic("pruner", pruner.prune, 3600)]

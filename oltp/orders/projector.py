@@ -21,6 +21,7 @@ from contracts.envelope import Message, registry
 from kit.app import Check, broker_answers, serve
 from kit.db import Database
 from kit.kafka import Consumer, Outcome, Received
+from kit.redis import publish_to_both
 from kit.resources import Resources
 from kit.settings import Settings
 from kit.worker import Task, create_worker
@@ -42,6 +43,10 @@ log = structlog.get_logger()
 GROUP: Final = "projector"
 PARCELS_GROUP: Final = "live-parcels"
 HANDLES: Final = tuple(registry.resolve(name) for name in {*EVENT_OF_STATUS.values(), CANCELLATION_REFUSED})
+
+GATHER_MS: Final = 1000
+"""A rush's order takes its four steps within a second or two: gathered, they are one write to its bucket."""
+PARCELS_GATHER_MS: Final = 100
 
 REMEMBERED: Final = 100_000
 CHECK_SECONDS: Final = 2.0
@@ -138,6 +143,7 @@ class StoredOffsetsConsumer(Consumer):
             handles=handles,
             process=projection,
             producer=resources.producer,
+            gather_ms=GATHER_MS,
         )
         self._projection = projection
         self._store = store
@@ -156,7 +162,7 @@ class StoredOffsetsConsumer(Consumer):
         while True:
             await self._place(consumer)
             self.ready = True
-            fetched = await consumer.getmany(timeout_ms=500, max_records=self._settings.batch_size)
+            fetched = await consumer.getmany(timeout_ms=500, max_records=self.most_records)
             await self._take({tp: records for tp, records in fetched.items() if records and tp in self._left}, consumer)
             if loop.time() - checked >= CHECK_SECONDS:
                 await self._check()
@@ -222,7 +228,7 @@ def parcels_forwarder(redis: Redis) -> Callable[[Sequence[Received]], Awaitable[
     """Publishes parcels' movements to those who watch the order or its customer."""
 
     async def forward(batch: Sequence[Received]) -> Outcome:
-        pipeline = redis.pipeline(transaction=False)
+        news: list[tuple[str, str, str]] = []
         for message in batch:
             moved = message.payload
             assert isinstance(moved, events.ShipmentMoved)
@@ -241,10 +247,9 @@ def parcels_forwarder(redis: Redis) -> Callable[[Sequence[Received]], Awaitable[
                     },
                 }
             ).decode()
-            pipeline.publish(redis_keys.order_channel(moved.order_id), text)
-            pipeline.publish(redis_keys.user_channel(moved.user_id), text)
+            news.append((redis_keys.order_channel(moved.order_id), redis_keys.user_channel(moved.user_id), text))
         try:
-            await pipeline.execute()
+            await publish_to_both(redis, news)
         except RedisError as error:
             log.warning("projector.parcels_unpublished", error=repr(error))
         return Outcome()
@@ -278,6 +283,7 @@ def create(settings: Settings) -> FastAPI:
             handles=[events.ShipmentMoved],
             process=parcels_forwarder(resources.redis),
             producer=resources.producer,
+            gather_ms=PARCELS_GATHER_MS,
         )
         return [projector, parcels]
 
