@@ -47,7 +47,7 @@ def connector(database: SourceDatabase) -> dict[str, str]:
         "tombstones.on.delete": "false",
         "skipped.operations": "u,d,t",
         "heartbeat.interval.ms": "5000",
-        "poll.interval.ms": "10",
+        "poll.interval.ms": "50",
         "lsn.flush.mode": "connector_and_driver",
         # the driver moves an idle slot past the stored offset, which "no_validation" takes for lost history at the next
         # start; Postgres killed before a checkpoint moves it back behind. "trust_greater_lsn" would then advance the

@@ -196,12 +196,28 @@ def _allowed(request: Request) -> list[str]:
     return [s["method"] for s in scopes if any(route.matches(s)[0] is Match.FULL for route in routes)]
 
 
+AWAY: Final = (*TRANSIENT, sqlalchemy.exc.DBAPIError, KafkaError)
+"""What is raised where a part of the shop is away, and sometimes where it is not: see :func:`on_unexpected`."""
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    """The problem document of a business error."""
+    assert isinstance(error, Problem)
+    return _render(request, error.status_code, error.type, error.title, error.detail, error.extra, error.headers)
+
+
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """503 where a part of the shop is away for a moment, 500 for everything else that nobody foresaw."""
+    if is_transient(error):
+        log.warning("http.unavailable", path=request.url.path, error=repr(error))
+        problem = Unavailable("A part of the shop is away for a moment; please try again.")
+        return await on_problem(request, problem)
+    log.error("http.failed", path=request.url.path, exc_info=error)
+    return _render(request, 500, "internal", "Internal Server Error", "This is our fault; it was logged.", {}, {})
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem document."""
-
-    async def on_problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return _render(request, error.status_code, error.type, error.title, error.detail, error.extra, error.headers)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -218,18 +234,10 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_allowed(request))
         return _render(request, error.status_code, type_, phrase, str(error.detail), {}, headers)
 
-    async def on_unexpected(request: Request, error: Exception) -> Response:
-        if is_transient(error):
-            log.warning("http.unavailable", path=request.url.path, error=repr(error))
-            problem = Unavailable("A part of the shop is away for a moment; please try again.")
-            return await on_problem(request, problem)
-        log.error("http.failed", path=request.url.path, exc_info=error)
-        return _render(request, 500, "internal", "Internal Server Error", "This is our fault; it was logged.", {}, {})
-
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_unexpected)
-    for kind in (*TRANSIENT, sqlalchemy.exc.DBAPIError, KafkaError):
+    for kind in AWAY:
         # answered inside the tracing; what only Exception matches is answered outside it, and raised on
         app.add_exception_handler(kind, on_unexpected)

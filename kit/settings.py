@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=8, ge=1, description="Open connections that a process keeps.")
     redis_url: SecretStr = Field(description="redis:// URL.")
     kafka_bootstrap: str = Field(default="127.0.0.1:18003", description="host:port of a broker.")
+    kafka_linger_ms: int = Field(default=1, ge=0, description="How long a message waits for others to go with it.")
     mongo_url: SecretStr = Field(default=SecretStr("mongodb://127.0.0.1:18006"), description="Order history store.")
 
     jwt_secret: SecretStr = Field(min_length=32, description="HS256 key of access tokens.")

@@ -258,7 +258,7 @@ POSTGRES_SETTINGS: Final[Mapping[str, str]] = {
     "maintenance_work_mem": "256MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "on",
+    "wal_compression": "lz4",
     "wal_sender_timeout": "10s",
     "synchronous_commit": "on",
     "random_page_cost": "1.1",

@@ -105,7 +105,7 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
         lifespan=lifespan,
         producer_timeout=settings.checkout_produce_seconds,
     )
-    app.user_middleware.append(Middleware(RateLimits, settings=settings))
+    app.user_middleware += [Middleware(RateLimits, settings=settings), Middleware(checkout_endpoints.ShortPath)]
     docs.install(app)
     return app
 

@@ -10,6 +10,8 @@ from kit.settings import Settings
 class GatewaySettings(Settings):
     """The gateway's limits and patience."""
 
+    kafka_linger_ms: int = Field(default=4, ge=0, description="How long an order waits for others to go with it.")
+
     checkout_limit_per_minute: int = Field(
         default=3, ge=0, description="Checkouts that a customer may try in any 60 s; 0 lifts the limit."
     )
