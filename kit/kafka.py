@@ -28,13 +28,12 @@ ENVELOPE_ERRORS: Final = (ValueError,)
 """What undecodable bytes raise (msgspec's errors are ValueErrors)."""
 
 
-_GATHERED_BYTES: Final = 2 * 1024 * 1024
-_GATHERED_BATCHES: Final = 10
-
 _RUSH: Final = 40
-_BREATH_SECONDS: Final = 0.1
-"""After a batch of so many messages the next one is given time to grow: the cost of a batch, which is shared by more
-then, is that of about twenty messages."""
+BREATH: Final = 0.1
+"""Seconds that a consumer waits after a batch of :data:`_RUSH` or more messages, so that the next one can grow; after a
+smaller one accordingly less. A batch costs as much as some twenty messages: in a rush more of them share that."""
+
+_SHORTEST_BREATH: Final = 0.01
 
 _WORTH_A_BATCH: Final = 8
 """From how many messages on they are sent as record batches of their own."""
@@ -71,7 +70,7 @@ class EventProducer:
                         enable_idempotence=True,
                         linger_ms=self._settings.kafka_linger_ms,
                         max_batch_size=262_144,
-                        compression_type="lz4",
+                        compression_type="snappy",
                         request_timeout_ms=int(self._timeout * 1000),
                         metadata_max_age_ms=60_000,
                     )
@@ -256,7 +255,7 @@ class Consumer:
         handles: Sequence[type[Message]],
         process: Process,
         producer: EventProducer,
-        gather_ms: int = 0,
+        breath: float = BREATH,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """A consumer of ``group``.
@@ -268,8 +267,8 @@ class Consumer:
             handles: the message types that it applies; others are passed over.
             process: applies a batch.
             producer: sends what follows, and what is set aside.
-            gather_ms: how long messages may be gathered before they are applied. Where nobody waits for the effect, a
-                second makes tens of times fewer fetches and transactions of a busy log.
+            breath: seconds that it waits after a large batch. Where nobody waits for the effect, a second or more makes
+                tens of times fewer fetches and writes of a busy log.
             sleep: waits; tests replace it.
 
         Raises:
@@ -287,14 +286,10 @@ class Consumer:
         self._types = {registry.name_of(cls) for cls in handles}
         self._process = process
         self._producer = producer
-        self._gather_ms = gather_ms
+        self._breath = breath
+        self.most_records = max(settings.batch_size, int(settings.batch_size * breath / BREATH))
         self._sleep = sleep
         self.ready = False
-
-    @property
-    def most_records(self) -> int:
-        """Records that are taken at once: what is gathered makes larger batches."""
-        return self._settings.batch_size * (_GATHERED_BATCHES if self._gather_ms else 1)
 
     async def run(self) -> None:
         """Consumes until cancelled. Raises what it cannot handle; the caller starts it again."""
@@ -307,8 +302,7 @@ class Consumer:
                     continue
                 await self._apply(records)
                 await self._commit(consumer, _next_offsets(fetched))
-                if len(records) >= _RUSH:
-                    await self._sleep(_BREATH_SECONDS)
+                await self._breathe(consumer, len(records))
 
     @asynccontextmanager
     async def _connected(self, listener: ConsumerRebalanceListener | None = None) -> AsyncIterator[AIOKafkaConsumer]:
@@ -323,8 +317,7 @@ class Consumer:
             session_timeout_ms=10_000,
             heartbeat_interval_ms=2_000,
             max_poll_interval_ms=900_000,
-            fetch_min_bytes=_GATHERED_BYTES if self._gather_ms else 1,
-            fetch_max_wait_ms=self._gather_ms or 500,
+            fetch_max_wait_ms=500,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             metadata_max_age_ms=60_000,
         )
@@ -336,6 +329,18 @@ class Consumer:
         finally:
             self.ready = False
             await _close(consumer)
+
+    async def _breathe(self, consumer: AIOKafkaConsumer, records: int) -> None:
+        """Lets the next batch grow: the partitions are paused, since what is fetched meanwhile would stay small."""
+        seconds = self._breath * min(1.0, records / _RUSH)
+        if seconds < _SHORTEST_BREATH:
+            return
+        paused = consumer.assignment()
+        consumer.pause(*paused)
+        try:
+            await self._sleep(seconds)
+        finally:
+            consumer.resume(*(paused & consumer.assignment()))
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
         try:

@@ -15,8 +15,8 @@ from contracts.orders import OrderStatus
 from kit.clock import Clock
 from kit.db import WriteSession
 from kit.kafka import Outcome, Received
-from oltp.sales.gate import SaleGate, Standing
 from kit.redis import publish_to_both
+from oltp.sales.gate import SaleGate, Standing
 from sagas import order as order_saga
 from sagas import store
 from sagas.batch import Batch, Snapshot

@@ -28,7 +28,8 @@ class Process:
     processes and the steps (``migrations``, ``topics``, ``seed``) that must be done before it starts. ``module`` is
     run by Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
     ``groups`` are the Kafka consumer groups that it reads in. ``entrance``: its copies take connections at one more
-    port, which the kernel spreads over them. ``copy_of`` is the role of a second or later process of it.
+    port, which the kernel spreads over them. ``copy_of`` is the role of a second or later process of it. ``nice``
+    lowers the priority of what may lag behind the orders in a rush.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Process:
     stop_seconds: int = 15
     entrance: int | None = None
     copy_of: str = ""
+    nice: int = 0
 
     @property
     def port(self) -> int:
@@ -91,7 +93,8 @@ _SERVERS: Final = (
         probe=Probe.CONNECT,
         after=(KAFKA,),
     ),
-    Process(name=DOCSTORE, purpose="order history", ports={"mongo": 6}, probe=Probe.TCP),
+    # a write costs the stand-in about 1 ms of CPU, as much as everything else an order needs of a service
+    Process(name=DOCSTORE, purpose="order history", ports={"mongo": 6}, probe=Probe.TCP, nice=5),
 )
 
 _SIMULATORS: Final = (
@@ -101,6 +104,7 @@ _SIMULATORS: Final = (
         ports={"http": 8, "smtp": 7},
         probe=Probe.HTTP,
         module="stack.simulators.mailsink",
+        nice=10,
     ),
     Process(
         name="payment-providers",
@@ -164,6 +168,7 @@ _SERVICES: Final = (
         ports={"http": 14},
         probe=Probe.HTTP,
         module="oltp.notifications",
+        nice=10,
         after=(*_NEEDS_STORES, "mailsink"),
         groups=("notifications",),
     ),
@@ -173,6 +178,7 @@ _SERVICES: Final = (
         ports={"http": 15},
         probe=Probe.HTTP,
         module="oltp.orders.projector",
+        nice=5,
         after=(*_NEEDS_STORES, DOCSTORE),
         groups=("projector", "live-parcels"),
     ),

@@ -30,6 +30,8 @@ def command(instance: Instance, process: Process) -> list[str]:
         program = servers.command(instance, process.name)
         if process.name == POSTGRES and (user := servers.postgres_user()):
             wrapper += ["--user", user]
+    if process.nice:
+        wrapper += ["--nice", str(process.nice)]
     return [*wrapper, "--signal", process.stop_signal, "--", *program]
 
 

@@ -1,6 +1,6 @@
 """Starts one process so that it can't outlive the supervisor, then becomes it.
 
-``python -I run.py [--user NAME] [--environment FILE] [--set NAME=VALUE]... --signal NAME -- COMMAND...``
+``python -I run.py [--user NAME] [--environment FILE] [--set NAME=VALUE]... [--nice N] --signal NAME -- COMMAND...``
 
 Standard library only: it runs before every process, so its start must cost nothing.
 """
@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> None:
         elif option == "--set":
             name, _, text = value.partition("=")
             os.environ[name] = text
+        elif option == "--nice":
+            os.nice(int(value))
         elif option == "--user":
             become(value)
         elif option == "--signal":

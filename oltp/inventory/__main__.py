@@ -22,7 +22,7 @@ from oltp.inventory.settings import InventorySettings
 
 COMMAND_GROUP: Final = "inventory"
 EVENT_GROUP: Final = "inventory-observer"
-GATHER_MS: Final = 500
+BREATH: Final = 0.5
 """Nobody waits for what is only taken note of; the hold that a payment ends lasts ten minutes."""
 
 
@@ -73,7 +73,7 @@ def main() -> None:
             handles=[InventoryAdjusted, OrderConfirmed, ProductChanged],
             process=keeper.observe,
             producer=resources.producer,
-            gather_ms=GATHER_MS,
+            breath=BREATH,
         )
         return [
             commands,

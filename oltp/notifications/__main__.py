@@ -1,7 +1,6 @@
 """The notifications worker: ``python -m oltp.notifications``."""
 
 import datetime as dt
-import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
@@ -17,7 +16,7 @@ from oltp.notifications.service import Dispatcher, NewsService, Pruner
 from oltp.notifications.settings import NotificationSettings
 
 GROUP: Final = "notifications"
-GATHER_MS: Final = 500
+BREATH: Final = 0.5
 """An email may be half a second later; an order's news come in fewer, larger batches."""
 
 READS: Final = (topics.ORDER_EVENTS, topics.SHIPPING_EVENTS, topics.PAYMENT_EVENTS, topics.ACCOUNT_EVENTS)
@@ -38,8 +37,7 @@ HANDLES: Final = (
 
 
 def main() -> None:
-    """Serves until SIGTERM, at a lower priority than what carries orders."""
-    os.nice(10)
+    """Serves until SIGTERM."""
     settings = NotificationSettings()
 
     async def tasks(resources: Resources, stack: AsyncExitStack) -> Sequence[Task]:
@@ -71,7 +69,7 @@ def main() -> None:
             handles=HANDLES,
             process=in_transaction(database, news.note),
             producer=resources.producer,
-            gather_ms=GATHER_MS,
+            breath=BREATH,
         )
         pruner = Pruner(database, clock, kept=dt.timedelta(days=settings.notifications_kept_days))
         return [consumer, dispatcher, Periodic("pruner", pruner.prune, 3600)]

@@ -40,6 +40,8 @@ OFFSETS: Final = "projector_offsets"
 _DUPLICATE_KEY: Final = 11000
 _TOO_LARGE: Final = frozenset({10334, 17419})
 _ATTEMPTS: Final = 5
+_WRITES_AT_ONCE: Final = 500
+"""So that a request ends well within the client's time-out, however slow the store is."""
 
 
 def connect(settings: Settings) -> AsyncMongoClient[Document]:
@@ -197,6 +199,10 @@ class HistoryStore:
             for sequence, step in entry.facts.steps.items():
                 change[f"{path}.timeline.{sequence}"] = _step(step)
         pending = [(key, change) for key, change in changes.items() if change]
+        for start in range(0, len(pending), _WRITES_AT_ONCE):
+            await self._write(pending[start : start + _WRITES_AT_ONCE])
+
+    async def _write(self, pending: list[tuple[str, Document]]) -> None:
         for _ in range(_ATTEMPTS):
             if not pending:
                 return

@@ -44,9 +44,8 @@ GROUP: Final = "projector"
 PARCELS_GROUP: Final = "live-parcels"
 HANDLES: Final = tuple(registry.resolve(name) for name in {*EVENT_OF_STATUS.values(), CANCELLATION_REFUSED})
 
-GATHER_MS: Final = 1000
-"""A rush's order takes its four steps within a second or two: gathered, they are one write to its bucket."""
-PARCELS_GATHER_MS: Final = 100
+BREATH: Final = 3.0
+"""In a rush an order takes its four steps within three seconds: gathered, they are one write to its bucket."""
 
 REMEMBERED: Final = 100_000
 CHECK_SECONDS: Final = 2.0
@@ -143,7 +142,7 @@ class StoredOffsetsConsumer(Consumer):
             handles=handles,
             process=projection,
             producer=resources.producer,
-            gather_ms=GATHER_MS,
+            breath=BREATH,
         )
         self._projection = projection
         self._store = store
@@ -164,6 +163,7 @@ class StoredOffsetsConsumer(Consumer):
             self.ready = True
             fetched = await consumer.getmany(timeout_ms=500, max_records=self.most_records)
             await self._take({tp: records for tp, records in fetched.items() if records and tp in self._left}, consumer)
+            await self._breathe(consumer, sum(map(len, fetched.values())))
             if loop.time() - checked >= CHECK_SECONDS:
                 await self._check()
                 checked = loop.time()
@@ -283,7 +283,6 @@ def create(settings: Settings) -> FastAPI:
             handles=[events.ShipmentMoved],
             process=parcels_forwarder(resources.redis),
             producer=resources.producer,
-            gather_ms=PARCELS_GATHER_MS,
         )
         return [projector, parcels]
 

@@ -1,15 +1,12 @@
 """The mail sink: ``python -m stack.simulators.mailsink``."""
 
-import os
-
 from kit.app import serve
 from stack.simulators.mailsink.server import create_mail_sink
 from stack.simulators.mailsink.settings import MailSinkSettings
 
 
 def main() -> None:
-    """Serves until SIGTERM, at a lower priority than what carries orders."""
-    os.nice(10)
+    """Serves until SIGTERM."""
     settings = MailSinkSettings()
     serve(create_mail_sink(settings), settings)
 
