@@ -118,6 +118,8 @@ class Cashier:
         # one provider that hangs takes no slot from another
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(settings.payments_concurrency))
         self._late: set[asyncio.Task[None]] = set()
+        self._finished: dict[str, list[Call]] = {}
+        self._concluding = asyncio.Lock()
 
     async def carry_out(self, commands: Sequence[tuple[Cause, Command]]) -> list[Envelope]:
         """Does what the commands say and returns the replies to them that can be given now.
@@ -246,14 +248,21 @@ class Cashier:
         return Call(action, name, result, started_at, self._clock.now(), round(took * 1000))
 
     async def _follow(self, order_id: str, task: asyncio.Task[list[Call]]) -> None:
-        try:
-            await self._conclude(_Round({order_id: await task}))
-        except Exception as error:
-            # the payment stays due: the resolver asks again with the same key
-            if is_transient(error):
-                log.warning("payment.conclusion_postponed", order_id=order_id, error=repr(error))
-            else:
-                log.exception("payment.conclusion_failed", order_id=order_id)
+        """Concludes a late call, together with all others that ended meanwhile: one transaction at a time.
+
+        A transaction each would want more connections than there are, as soon as a provider is slow in a rush.
+        """
+        self._finished.setdefault(order_id, []).extend(await task)
+        async with self._concluding:
+            finished, self._finished = self._finished, {}
+            try:
+                await self._conclude(_Round(finished))
+            except Exception as error:
+                # the payments stay due: the resolver asks again with the same keys
+                if is_transient(error):
+                    log.warning("payment.conclusion_postponed", orders=len(finished), error=repr(error))
+                else:
+                    log.exception("payment.conclusion_failed", order_ids=sorted(finished))
 
     async def _conclude(self, made: _Round, asking: Mapping[Cause, str] = MappingProxyType({})) -> list[Envelope]:
         """Records what calls led to and returns the replies to those who are ``asking``; others get theirs by outbox.

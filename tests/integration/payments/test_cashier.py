@@ -290,3 +290,24 @@ def _cause(command: Any) -> Any:
     from oltp.payments.handlers import _command
 
     return _command(command)[0]
+
+
+async def test_late_calls_that_end_together_are_concluded_together(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction for each of them would want more connections than there are."""
+    orders = [new_id() for _ in range(30)]
+    desk.bank.seconds = 0.5
+    assert await desk.obey(*(charge(order_id) for order_id in orders)) == []
+    opened = 0
+    write = desk.database.write
+
+    def counted() -> Any:
+        nonlocal opened
+        opened += 1
+        return write()
+
+    monkeypatch.setattr(desk.database, "write", counted)
+    await desk.cashier.close()
+
+    assert sorted(said(desk.published)) == sorted((order_id, "payment.succeeded") for order_id in orders)
+    assert {(await desk.payment(order_id)).status for order_id in orders[:3]} == {Status.SUCCEEDED}
+    assert opened - 3 < len(orders) / 3
