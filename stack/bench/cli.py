@@ -232,7 +232,9 @@ def recovery(
     from stack.bench import recovery as recoveries
 
     with Notes() as note:
-        measured = asyncio.run(recoveries.measure(only or recoveries.COMPONENTS, rate, note, console.print))
+        measured = asyncio.run(
+            recoveries.measure(only or recoveries.COMPONENTS, rate, note, lambda r: console.print(str(r)))
+        )
     console.print(measured.render())
     if json is not None:
         json.write_bytes(orjson.dumps(measured.document(), option=orjson.OPT_INDENT_2) + b"\n")
