@@ -17,7 +17,8 @@ async def booked(dock: Dock, *, user_id: str | None = None, parcels: int = 1) ->
 async def test_the_owner_tracks_parcels_on_their_way(dock: Dock, api: httpx.AsyncClient):
     owner = new_id()
     order_id = await booked(dock, user_id=owner, parcels=2)
-    await dock.tick(8)
+    while (await dock.record(order_id)).state.parcels[0].dispatched_at is None:
+        await dock.tick(0.5)
     answer = await api.get(f"/api/orders/{order_id}/shipments", headers=signed_in(dock.resources, owner))
     assert answer.status_code == 200
     body = answer.json()
