@@ -41,6 +41,11 @@ def waits_for(*commands: str) -> str:
     return "(" + " OR ".join(f"""o.outstanding @> '[{{"command": "{command}"}}]'""" for command in commands) + ")"
 
 
+IN_QUEUE: Final = """
+    EXISTS (SELECT FROM inventory.reservations q WHERE q.order_id = o.id AND q.status = 'queued')
+"""
+"""SQL: whether order ``o`` waits for a unit of a flash sale, which may last as long as the sale."""
+
 PAID_STATUSES: Final = "('confirmed', 'processing', 'cancelling', 'shipped', 'delivered')"
 _HELD: Final = """
     SELECT l.product_id, l.warehouse_id, sum(l.quantity) AS units
@@ -221,8 +226,8 @@ ORDERS: Final = (
         SELECT id, format('%s, deadline %s, due %s', status, deadline, due_at) AS what FROM orders.orders
         WHERE deadline < {OVERDUE} OR due_at < {OVERDUE}
         UNION ALL
-        SELECT id, format('%s since %s', status, updated_at) FROM orders.orders
-        WHERE status IN ('pending', 'awaiting_payment', 'cancelling') AND updated_at < {STUCK}
+        SELECT id, format('%s since %s', status, updated_at) FROM orders.orders o
+        WHERE status IN ('pending', 'awaiting_payment', 'cancelling') AND updated_at < {STUCK} AND NOT {IN_QUEUE}
         """,  # noqa: S608
         """
         SELECT count(*) FILTER (WHERE status IN ('pending', 'awaiting_payment', 'cancelling')) AS open,

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from audit import accepted, books, gate, history, letters, money, parcels, providers, quiet
+from audit import accepted, books, gate, history, letters, money, parcels, providers, quiet, sales
 from audit.log import AcceptedOrders, Broker, Progress
 from audit.quiet import Unrest
 from audit.report import Finding, Offender, Report, away
@@ -61,6 +61,8 @@ class _Auditor:
             findings = [
                 *await books.judge(connection, books.STOCK),
                 await _check(gate.KEY, gate.TITLE, gate.judge(connection, self.redis)),
+                *await books.judge(connection, sales.CHECKS),
+                await _check(sales.KEY, sales.TITLE, sales.judge(connection, self.redis)),
                 *await books.judge(connection, books.ORDERS),
                 *await self._accepted(connection, before),
                 *await books.judge(connection, money.CHECKS),

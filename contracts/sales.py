@@ -66,6 +66,10 @@ class SaleBoard(Protocol):
         """The sale that a product is in at this moment; as of half a second ago at most. Touches nothing."""
         ...
 
+    def known(self) -> Collection[SaleCard]:
+        """The sales that run or will."""
+        ...
+
     async def standing(self, sales: Collection[SaleCard]) -> dict[str, SaleStanding]:
         """By sale id; empty while that is not known."""
         ...

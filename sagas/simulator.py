@@ -4,6 +4,8 @@ One run places a few orders on scarce stock and then takes random steps: a consu
 its commit, after it, in the middle of sending, or before its offsets are stored; messages are delivered twice and out
 of order; the provider answers late, or not at all after having charged; customers cancel; carriers refuse; time leaps.
 Then the faults stop, everything comes to rest, and the books are checked. The same seed takes the same steps.
+
+Every third seed is a flash sale of a unit or two to more customers, one of whom tries twice.
 """
 
 import datetime as dt
@@ -14,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from contracts.envelope import Envelope
+from contracts.orders import SaleTerms
 from oltp.inventory import domain as inventory
 from oltp.payments import domain as payments
 from oltp.shipping.carriers import CarrierNetwork
@@ -73,11 +76,19 @@ class Run:
         seed: fixes every choice.
         saga: the table to run; tests give a broken one to see that the books notice.
         orders: how many orders are placed, on stock that does not suffice for all.
+        buyers: how many more are placed in a flash sale; by default in every third seed.
         steps: how many steps are taken before the faults stop.
     """
 
     def __init__(
-        self, seed: int, *, saga: Saga = SAGA, orders: int = 3, steps: int = 90, odds: Odds | None = None
+        self,
+        seed: int,
+        *,
+        saga: Saga = SAGA,
+        orders: int | None = None,
+        buyers: int | None = None,
+        steps: int = 90,
+        odds: Odds | None = None,
     ) -> None:
         self.seed = seed
         self._rng = random.Random(seed)
@@ -89,16 +100,28 @@ class Run:
         self._dies_at: Moment | None = None
         self._products = [self._id() for _ in range(2)]
         warehouses = [inventory.Warehouse(self._id(), "NO", 60.0 + n, 10.0, n) for n in range(2)]
+        stock = {(p, w.warehouse_id): self._rng.randint(0, 5) for p in self._products for w in warehouses}
+        buyers = buyers if buyers is not None else 5 if seed % 3 == 0 else 0
+        orders = orders if orders is not None else 1 if buyers else 3
+        sale = self._sale() if buyers else None
+        if sale is not None:
+            stock |= {(sale.product_id, w.warehouse_id): self._rng.randint(0, 2) for w in warehouses}
         self._world = World(
             saga,
             warehouses=warehouses,
-            stock={(p, w.warehouse_id): self._rng.randint(0, 5) for p in self._products for w in warehouses},
+            stock=stock,
             provider=Provider(self._manner),
             carriers=CarrierNetwork(seed=seed, refusal_rate=0.3, delay_rate=0.3),
             fate=self._fate,
             note=self._note,
+            sale=sale,
         )
         self._waiting = [self._checkout() for _ in range(orders)]
+        if sale is not None:
+            customers = [self._id() for _ in range(buyers - 1)]
+            customers.append(customers[0])
+            self._waiting += [self._purchase(customer, sale) for customer in customers]
+            self._rng.shuffle(self._waiting)
 
     def _id(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
@@ -110,6 +133,19 @@ class Run:
     def _checkout(self) -> Envelope:
         bought = self._rng.sample(self._products, self._rng.randint(1, 2))
         return checkout(self._id(), self._id(), self._id(), {p: self._rng.randint(1, 2) for p in bought})
+
+    def _sale(self) -> SaleTerms:
+        return SaleTerms(
+            sale_id=self._id(),
+            product_id=self._id(),
+            units=self._rng.randint(1, 2),
+            units_per_customer=1,
+            ends_at=START + dt.timedelta(days=30),
+        )
+
+    def _purchase(self, customer_id: str, sale: SaleTerms) -> Envelope:
+        others = {p: self._rng.randint(1, 2) for p in self._rng.sample(self._products, self._rng.randint(0, 1))}
+        return checkout(self._id(), customer_id, self._id(), {sale.product_id: 1, **others}, sale)
 
     def _manner(self, action: payments.Action) -> Manner:
         rng, silent = self._rng, self._odds.provider_silent
@@ -156,6 +192,8 @@ class Run:
             self._world.cancel(self._rng.choice(self._world.placed).subject, self._id())
         elif dice < 0.24:
             self._tick(self._rng.choice(self._clocks()))
+        elif dice < 0.24 + self._odds.leap / 10 and self._world.allotment is not None:
+            self._world.end_sale()
         elif dice < 0.24 + self._odds.leap:
             self._world.now += dt.timedelta(seconds=self._rng.choice([70, 130, 700]))
             self._note("time leaps")
@@ -177,8 +215,10 @@ class Run:
             messages.append(again)
 
     def _reorder(self) -> None:
-        log = self._world.log
-        place = self._rng.choice(list(log.partitions) or [("", "")])
+        log, allotment = self._world.log, self._world.allotment
+        # what lies under one key for its order's sake stays in it: that is the broker's promise
+        places = [p for p in log.partitions if allotment is None or p[1] != allotment.terms.product_id]
+        place = self._rng.choice(places or [("", "")])
         messages = log.partitions.get(place, [])
         read = max((n for (_, *where), n in log.committed.items() if tuple(where) == place), default=0)
         if len(messages) - read >= 2:

@@ -13,8 +13,17 @@ from typing import Final
 
 from contracts import commands, events, topics
 from contracts.envelope import Envelope, Message, caused_id, registry, reply_to, seal, topic_for
-from contracts.orders import Address, CancelReason, OrderLine, OrderStatus, PaymentMethod, PaymentMethodType
+from contracts.orders import (
+    Address,
+    CancelReason,
+    OrderLine,
+    OrderStatus,
+    PaymentMethod,
+    PaymentMethodType,
+    SaleTerms,
+)
 from oltp.inventory import domain as inventory
+from oltp.inventory.allotment import Allotment, Oversold
 from oltp.payments import domain as payments
 from oltp.shipping import domain as shipping
 from oltp.shipping.carriers import CarrierNetwork
@@ -64,7 +73,7 @@ def no_fate(who: str, moment: Moment, messages: Sequence[Envelope]) -> None:
 
 
 class Log:
-    """Topics, one partition an order, and how far each consumer has committed."""
+    """Topics, one partition a key, and how far each consumer has committed."""
 
     def __init__(self) -> None:
         self.partitions: dict[tuple[str, str], list[Envelope]] = {}
@@ -73,7 +82,7 @@ class Log:
     def append(self, envelopes: Iterable[Envelope]) -> None:
         """Stores messages."""
         for envelope in envelopes:
-            self.partitions.setdefault((topic_for(envelope), envelope.subject), []).append(envelope)
+            self.partitions.setdefault((topic_for(envelope), envelope.key), []).append(envelope)
 
     def position(self, group: str, place: tuple[str, str]) -> int:
         """How far a group has come in a partition."""
@@ -190,6 +199,7 @@ class World:
         saga: the table to run.
         warehouses: where stock may lie.
         stock: units of each (product, warehouse) at the beginning.
+        sale: a flash sale of one of the products, if there is one.
         provider: who is paid.
         carriers: who ships.
         fate: decides who dies where.
@@ -206,6 +216,7 @@ class World:
         carriers: CarrierNetwork,
         fate: Fate,
         note: Callable[[str], None],
+        sale: SaleTerms | None = None,
     ) -> None:
         self.now = START
         self.log = Log()
@@ -217,6 +228,8 @@ class World:
         self.payments: dict[str, payments.Payment] = {}
         self.fulfilments: dict[str, shipping.Fulfilment] = {}
         self.stock = inventory.Stock(warehouses, {place: inventory.Level(units) for place, units in stock.items()})
+        self.allotment = Allotment(sale) if sale is not None else None
+        self._queued: dict[str, Envelope] = {}
         self._initial = dict(stock)
         self._saga = saga
         self._carriers = carriers
@@ -320,23 +333,63 @@ class World:
 
     def _inventory_takes(self, batch: Sequence[Envelope]) -> list[Envelope]:
         stock = inventory.Stock(self.stock.warehouses.values(), self.stock.levels())
-        reservations = dict(self.reservations)
+        allotment, reservations = self._copied_allotment(), dict(self.reservations)
         replies: list[Envelope] = []
         for envelope in batch:
             payload = registry.decode(envelope)
             assert isinstance(payload, inventory.Command)
-            decision = inventory.decide(reservations.get(envelope.subject), payload, stock, self.now)
-            try:
-                stock.apply(decision.changes)
-            except inventory.OutOfBounds as error:
-                raise Problem(f"oversold: {error}") from error
+            current = reservations.get(envelope.subject)
+            decision = inventory.decide(current, payload, stock, self.now, allotment=allotment)
             if decision.reservation is not None:
+                _apply(decision, decision.reservation, current, stock, allotment)
                 reservations[envelope.subject] = decision.reservation
+                if decision.reservation.status is inventory.ReservationStatus.QUEUED:
+                    self._queued[envelope.subject] = envelope
             if decision.reply is not None:
                 replies.append(self._reply(envelope, decision.reply))
+        turns = self._take_turns(allotment, stock, reservations)
         self._fate("inventory", Moment.BEFORE_COMMIT, replies)
-        self.stock, self.reservations = stock, reservations
+        self.stock, self.reservations, self.allotment = stock, reservations, allotment
+        self.outbox += turns
         return replies
+
+    def _copied_allotment(self) -> Allotment | None:
+        if self.allotment is None:
+            return None
+        a = self.allotment
+        return Allotment(
+            a.terms,
+            taken=a.taken,
+            paid=a.paid,
+            waiting=a.waiting,
+            last_place=a.last_place,
+            closed=a.closed,
+            customers=a.customers,
+            queue=a.queue,
+        )
+
+    def _take_turns(
+        self, allotment: Allotment | None, stock: inventory.Stock, reservations: dict[str, inventory.Reservation]
+    ) -> list[Envelope]:
+        replies: list[Envelope] = []
+        while allotment is not None and (turn := inventory.next_in_line(allotment, stock, self.now)) is not None:
+            assert turn.reservation is not None
+            assert turn.reply is not None
+            order_id = turn.reservation.order_id
+            _apply(turn, turn.reservation, reservations[order_id], stock, allotment)
+            reservations[order_id] = turn.reservation
+            replies.append(self._reply(self._queued[order_id], turn.reply))
+        return replies
+
+    def end_sale(self) -> None:
+        """The flash sale is over: nobody waits any more."""
+        allotment, reservations = self._copied_allotment(), dict(self.reservations)
+        assert allotment is not None
+        allotment.closed = True
+        turns = self._take_turns(allotment, self.stock, reservations)
+        self.allotment, self.reservations = allotment, reservations
+        self.outbox += turns
+        self._note(f"the sale is over, {len(turns)} waited")
 
     def _payments_take(self, batch: Sequence[Envelope]) -> list[Envelope]:
         states = dict(self.payments)
@@ -537,6 +590,8 @@ class World:
             raise Problem(f"messages are parked for ever: {list(self.tables.parked)}")
         for order in self.tables.orders.values():
             self._check_order(order)
+        if self.allotment is not None:
+            self._check_sale(self.allotment)
         for place, level in self.stock.levels().items():
             shipped = sum(
                 a.quantity
@@ -547,6 +602,25 @@ class World:
             )
             if level.reserved or level.quantity != self._initial[place] - shipped:
                 raise Problem(f"stock {place}: {level}, began with {self._initial[place]}, {shipped} shipped")
+
+    def _check_sale(self, allotment: Allotment) -> None:
+        claims = [r.claim for r in self.reservations.values() if r.claim is not None]
+        taken = sum(r.share.taken for r in self.reservations.values())
+        if allotment.queue or allotment.waiting:
+            raise Problem(f"orders wait for ever: {[claim.order_id for claim in allotment.queue]}")
+        if taken != allotment.taken:
+            raise Problem(f"{allotment.taken} units of the sale are taken, and orders have {taken}")
+        orders = [order for order in self.tables.orders.values() if order.sale is not None]
+        sold = [order for order in orders if order.instance.status == OrderStatus.DELIVERED]
+        if len(sold) != taken or taken > allotment.terms.units:
+            raise Problem(f"{len(sold)} of {allotment.terms.units} units were sold, {taken} are taken")
+        if len({order.user_id for order in sold}) != len(sold):
+            raise Problem("a customer bought more than one may")
+        logged = [e.subject for e in self.log.partitions.get((topics.ORDER_EVENTS, allotment.terms.product_id), ())]
+        taken_up = [claim.order_id for claim in sorted(claims, key=lambda claim: claim.place)]
+        came = sorted(taken_up, key=logged.index)
+        if taken_up != came:
+            raise Problem(f"orders came as {came}, and were taken up as {taken_up}")
 
     def _check_order(self, order: Order) -> None:
         order_id, status = order.order_id, order.instance.status
@@ -560,7 +634,7 @@ class World:
         steps = self.tables.steps(order_id)
         if [step.sequence for step in steps] != list(range(1, order.instance.sequence + 1)):
             raise Problem(f"{where} and its transitions have gaps")
-        stored = {e.id for (_, owner), messages in self.log.partitions.items() if owner == order_id for e in messages}
+        stored = {e.id for messages in self.log.partitions.values() for e in messages if e.subject == order_id}
         if unsent := [e.type for step in steps for e in order_saga.outputs(order, step) if e.id not in stored]:
             raise Problem(f"{where} and {', '.join(unsent)} was never sent")
         if status == OrderStatus.DELIVERED:
@@ -581,12 +655,36 @@ class World:
             raise Problem(f"{where} and nothing moves it")
 
 
+def _apply(
+    decision: inventory.Decision,
+    after: inventory.Reservation,
+    before: inventory.Reservation | None,
+    stock: inventory.Stock,
+    allotment: Allotment | None,
+) -> None:
+    """Moves stock and allotment by a decision, which must neither oversell nor pass anybody who waits."""
+    try:
+        stock.apply(decision.changes)
+        if allotment is None:
+            return
+        claim = after.claim
+        if claim is not None and after.share.taken and not (before is not None and before.share.taken):
+            passed = [other.order_id for other in allotment.queue if other.place < claim.place]
+            if passed:
+                raise Problem(f"order {claim.order_id} was served and passed {passed} who waited before it")
+        inventory.move(allotment, before, after)
+    except (inventory.OutOfBounds, Oversold) as error:
+        raise Problem(f"oversold: {error}") from error
+
+
 def _named(*types: type[Message]) -> frozenset[str]:
     return frozenset(map(registry.name_of, types))
 
 
-def checkout(order_id: str, user_id: str, key: str, units: Mapping[str, int]) -> Envelope:
-    """An accepted checkout of so many units of each product."""
+def checkout(
+    order_id: str, user_id: str, key: str, units: Mapping[str, int], sale: SaleTerms | None = None
+) -> Envelope:
+    """An accepted checkout of so many units of each product, one of which may be in a flash sale."""
     lines = [
         OrderLine(product_id=p, sku="S", name="N", category="C", quantity=quantity, unit_price=PRICE)
         for p, quantity in units.items()
@@ -605,8 +703,16 @@ def checkout(order_id: str, user_id: str, key: str, units: Mapping[str, int]) ->
         payment_method=PaymentMethod(type=PaymentMethodType.WALLET, token="tok_ok"),  # noqa: S106
         queue_position=0,
         created_at=START,
+        sale=sale,
     )
-    return seal(payload, id=caused_id(order_id, "order.created"), source="simulator", subject=order_id, time=START)
+    return seal(
+        payload,
+        id=caused_id(order_id, "order.created"),
+        source="simulator",
+        subject=order_id,
+        time=START,
+        partitionkey=sale.product_id if sale is not None else "",
+    )
 
 
 def names(envelopes: Sequence[Envelope]) -> str:

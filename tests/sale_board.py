@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.sales import SaleCard, SaleStanding
+from contracts.sales import SaleCard, SaleFigures, SaleStanding
 from kit.ids import new_id
 
 
@@ -39,6 +39,22 @@ class HandMadeBoard:
         sale = self.sales.get(product_id)
         return sale if sale is not None and sale.is_open(now) else None
 
+    def known(self) -> Collection[SaleCard]:
+        return self.sales.values()
+
     async def standing(self, sales: Collection[SaleCard]) -> dict[str, SaleStanding]:
         ids = {sale.sale_id for sale in sales}
         return {sale_id: standing for sale_id, standing in self.standings.items() if sale_id in ids}
+
+
+class NobodyWaits:
+    """Implements :class:`contracts.sales.SaleBooks` for sales that no order has come for yet."""
+
+    async def figures(self, sale_ids: Collection[str]) -> dict[str, SaleFigures]:
+        return {}
+
+    async def available(self, product_ids: Collection[str]) -> dict[str, int]:
+        return {}
+
+    async def waiting(self, sale_ids: Collection[str]) -> dict[str, list[str]]:
+        return {}

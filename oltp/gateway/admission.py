@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from contracts import redis_keys
-from contracts.admission import AcceptedOrder
+from contracts.admission import AcceptedOrder, accepted_message
 from contracts.events import OrderCreated
 from contracts.orders import OrderLine
 from contracts.sales import SaleCard
@@ -42,6 +42,14 @@ _RECORD: Final = "'order_id', 'request_hash', 'claimed_at', 'order', 'ahead', 'a
 _LOOK: Final = Script(f"""
 {_NOW}
 return {{redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECORD}), redis.call('HGETALL', KEYS[2])}}
+""")
+
+# KEYS: sale, customers; ARGV: customer
+_SALE: Final = Script("""
+local counted = redis.call('HMGET', KEYS[1], 'claimed', 'sold')
+return {
+  tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0), tonumber(counted[1] or 0), tonumber(counted[2] or 0)
+}
 """)
 
 # KEYS: record, epoch, attempts, cart, running, then the stock of each line; of a flash sale: sale, claims, customers
@@ -131,8 +139,9 @@ redis.call('HSET', KEYS[1], 'claimed_at', 0)
 return 1
 """)
 
-# KEYS: record, cart, accepted order, running, recent orders
-# ARGV: order id, request hash, answer, record's life, accepted order, its time, then product id and units of each line
+# KEYS: record, cart, accepted order, running, recent orders ARGV: order id, request hash, answer, record's life,
+# accepted order, its time, the customer's channel, what to say there (nothing: ''), then product id and units of each
+# line
 _FINISH: Final = Script(f"""
 local known = redis.call('HMGET', KEYS[1], 'order_id', 'answer')
 if known[1] and known[1] ~= ARGV[1] then
@@ -143,7 +152,7 @@ if known[2] then return {{}} end
 redis.call('HSET', KEYS[1], 'order_id', ARGV[1], 'request_hash', ARGV[2], 'answer', ARGV[3])
 redis.call('HDEL', KEYS[1], 'order', 'claimed_at', 'ahead')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-for line = 7, #ARGV, 2 do
+for line = 9, #ARGV, 2 do
   if redis.call('HINCRBY', KEYS[2], ARGV[line], -ARGV[line + 1]) <= 0 then redis.call('HDEL', KEYS[2], ARGV[line]) end
 end
 redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[4])
@@ -151,6 +160,7 @@ redis.call('ZADD', KEYS[5], ARGV[6], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', ARGV[6] - ARGV[4])
 redis.call('PEXPIRE', KEYS[5], ARGV[4])
 if redis.call('GET', KEYS[4]) == ARGV[1] then redis.call('DEL', KEYS[4]) end
+if ARGV[8] ~= '' then redis.call('PUBLISH', ARGV[7], ARGV[8]) end
 return {{}}
 """)
 
@@ -345,6 +355,16 @@ class Admission:
             cart={product_id: quantity for product_id, quantity in quantities.items() if quantity > 0},
         )
 
+    async def turned_away(self, user_id: str, wanted: int, sale: SaleCard) -> NothingLeft | HasEnough | None:
+        """Whether the sale would refuse a claim for so many units: asked first, it spares the making of an order."""
+        keys = [redis_keys.sale(sale.sale_id), redis_keys.sale_customers(sale.sale_id)]
+        bought, claimed, sold = await self._run(_SALE, keys, [user_id])
+        if bought + wanted > sale.units_per_customer:
+            return HasEnough(bought)
+        if sold + wanted > sale.units or claimed + wanted > sale.units + sale.waiting_places:
+            return NothingLeft()
+        return None
+
     async def claim(self, order: OrderCreated, sale: SaleCard | None = None) -> Verdict:
         """Admits an order: claims its key for it, if nobody has and nothing speaks against it.
 
@@ -460,6 +480,8 @@ class Admission:
             self._life_ms,
             _encoder.encode(accepted),
             int(accepted.created_at.timestamp() * 1000),
+            redis_keys.user_channel(user_id),
+            accepted_message(accepted) if accepted.sale is not None else "",
             *(_flat(accepted.lines) if from_cart else ()),
         ]
         other = await self._run(_FINISH, keys, args)

@@ -22,8 +22,11 @@ from oltp.gateway import endpoints as checkout_endpoints
 from oltp.gateway.admission import Admission
 from oltp.gateway.limits import EXCHANGE_SECONDS, RateLimits, Windows
 from oltp.gateway.order_log import OrderLog
+from oltp.gateway.order_queue import SECONDS as WAITING_SECONDS
+from oltp.gateway.order_queue import WaitingLine
 from oltp.gateway.queries import refuse_unknown_query
 from oltp.gateway.recovery import Recovery
+from oltp.gateway.sale_keeper import SaleKeeper
 from oltp.gateway.scripts import Scripts
 from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
@@ -84,16 +87,20 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
         order_log = OrderLog(settings)
         scripts = Scripts(settings)
         admission = Admission(scripts, settings)
-        recovery = Recovery(resources, settings, admission, order_log)
-        checkout = Checkout(settings, admission, order_log, recovery, resources.producer, resources.clock)
-        state: dict[str, Any] = {"limits": windows, "queue": order_log, "checkout": checkout}
+        state: dict[str, Any] = {"limits": windows}
         async with AsyncExitStack() as stack:
             stack.callback(scripts.close)
             for opened in lifespans:
                 state |= await stack.enter_async_context(opened(resources))
+            sale_keeper = SaleKeeper(resources, state["sales"], order_log)
+            recovery = Recovery(resources, settings, admission, order_log, sale_keeper)
+            checkout = Checkout(settings, admission, order_log, recovery, resources.producer, resources.clock)
             limits = Periodic("rate-limits", windows.exchange, EXCHANGE_SECONDS)
-            await stack.enter_async_context(running([order_log, recovery, checkout, limits]))
-            yield state
+            keeping = Periodic("sale-keeper", sale_keeper.round, settings.sale_keeper_seconds)
+            line = WaitingLine(order_log, state["sale_books"], state["sales"], resources.clock)
+            reading = Periodic("waiting-line", line.refresh, WAITING_SECONDS)
+            await stack.enter_async_context(running([order_log, recovery, checkout, limits, keeping, reading]))
+            yield {**state, "checkout": checkout, "queue": line}
 
     app = create_app(
         settings,

@@ -1,10 +1,12 @@
 """Why a checkout is refused."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from contracts.sales import SaleCard
 from kit.errors import BadRequest, Conflict, NotFound, Problem
+
+OVERLOADED_RETRY_SECONDS: Final = 5
 
 
 class IdempotencyKeyRequired(BadRequest):
@@ -131,6 +133,18 @@ class OrderTooLarge(Conflict):
 
     type = "order-too-large"
     title = "The order is too large"
+
+
+class Overloaded(Problem):
+    """More orders wait to be taken up than the shop lets wait; come back after `Retry-After`."""
+
+    status_code = 503
+    type = "overloaded"
+    title = "Too many orders at once"
+
+    def __init__(self) -> None:
+        detail = "More orders wait than can be taken up in time; please try again with the same key."
+        super().__init__(detail, headers={"Retry-After": str(OVERLOADED_RETRY_SECONDS)})
 
 
 class OnlyPost(Problem):

@@ -1,4 +1,4 @@
-"""The general rate limit, with ``RateLimit`` headers (draft-ietf-httpapi-ratelimit-headers).
+"""The general rate limits, with ``RateLimit`` headers (draft-ietf-httpapi-ratelimit-headers).
 
 Each gateway counts by itself and adds its counts up with the others' in Redis ten times a second, so that no request
 waits for it; between two exchanges the limit can be passed by what the other gateways let in meanwhile. Without Redis
@@ -24,6 +24,8 @@ WINDOW_SECONDS: Final = 60
 EXCHANGE_SECONDS: Final = 0.1
 WEBHOOKS: Final = "/api/payments/webhooks/"
 """Payment providers sign their calls, and make many from few addresses."""
+CHECKOUT: Final = "/api/orders/checkout"
+"""Besides what every request counts for it has limits of its own, for an address and for all together."""
 
 
 @dataclass(slots=True)
@@ -92,7 +94,8 @@ class RateLimits:
     """ASGI middleware: answers 429 to who asks too often, and tells everybody else where they stand.
 
     Signed-in users are counted by user, everybody else by address; only paths under ``/api`` count, and not the payment
-    providers' webhooks. The counts are the :class:`Windows` at ``limits`` in the request's state.
+    providers' webhooks. Checkouts count by address and altogether as well. The counts are the :class:`Windows` at
+    ``limits`` in the request's state.
     """
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
@@ -110,43 +113,58 @@ class RateLimits:
                     break
                 limit = settings.user_requests_per_minute
                 return ("user", f"user:{principal.user_id}", limit) if limit else None
+        return self._address(scope, "address", settings.address_requests_per_minute)
+
+    def _address(self, scope: Scope, policy: str, limit: int) -> tuple[str, str, int] | None:
         host, is_loopback = _network(scope["client"][0] if scope.get("client") else "")
-        limit = settings.address_requests_per_minute
-        if not limit or (is_loopback and not settings.limit_loopback):
+        if not limit or (is_loopback and not self._settings.limit_loopback):
             return None
-        return "address", f"address:{host}", limit
+        return policy, f"{policy}:{host}", limit
+
+    def _policies(self, scope: Scope) -> list[tuple[str, str, int]]:
+        """The limits that a request counts for: policy, who is counted, and how many there may be."""
+        policies = [self._caller(scope)]
+        if scope["path"] == CHECKOUT and scope["method"] == "POST":
+            settings = self._settings
+            policies.append(self._address(scope, "checkout-address", settings.checkout_address_limit_per_minute))
+            if limit := settings.checkout_limit_of_all_per_minute:
+                policies.append(("checkout-all", "checkout-all", limit))
+        return [policy for policy in policies if policy is not None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts and passes on, or refuses."""
-        caller = None
+        policies: list[tuple[str, str, int]] = []
         path = scope.get("path", "")
         if scope["type"] == "http" and path.startswith("/api/") and not path.startswith(WEBHOOKS):
-            caller = self._caller(scope)
-        if caller is None:
+            policies = self._policies(scope)
+        if not policies:
             await self._app(scope, receive, send)
             return
-        policy, key, limit = caller
         windows: Windows = scope["state"]["limits"]
-        used = windows.hit(key)
         reset = seconds_left()
-        headers = [
-            (b"ratelimit-policy", f'"{policy}";q={limit};w={WINDOW_SECONDS}'.encode()),
-            (b"ratelimit", f'"{policy}";r={max(0, limit - used)};t={reset}'.encode()),
-        ]
+        headers: list[tuple[bytes, bytes]] = []
+        over: int | None = None
+        for policy, key, limit in policies:
+            used = windows.hit(key)
+            headers.append((b"ratelimit-policy", f'"{policy}";q={limit};w={WINDOW_SECONDS}'.encode()))
+            headers.append((b"ratelimit", f'"{policy}";r={max(0, limit - used)};t={reset}'.encode()))
+            if used > limit:
+                over = limit
+                break
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 
-        if used <= limit:
+        if over is None:
             await self._app(scope, receive, answer)
             return
         document = {
             "type": TooManyRequests.type,
             "title": TooManyRequests.title,
             "status": TooManyRequests.status_code,
-            "detail": f"At most {limit} requests a minute; come back in {reset} s.",
+            "detail": f"At most {over} requests a minute; come back in {reset} s.",
             "instance": scope["path"],
             "trace_id": telemetry.trace_id(),
         }

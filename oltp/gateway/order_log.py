@@ -30,7 +30,7 @@ def partition_of(key: str, partitions: int) -> int:
 class OrderLog:
     """Follows the log's ends and the saga's committed offsets, every 200 ms while somebody asks.
 
-    Implements :class:`contracts.admission.OrderQueue`. What it says is an estimate of up to that age.
+    What it says is an estimate of up to that age.
     """
 
     name = "order-log"
@@ -56,6 +56,13 @@ class OrderLog:
             return 0
         partition = partition_of(key, len(self._ends))
         return max(0, self._ends[partition] - self._committed[partition])
+
+    def lag(self) -> int | None:
+        """How many messages the saga has before it altogether; None if that is not known."""
+        self._asked.set()
+        if not self._fresh:
+            return None
+        return sum(max(0, end - done) for end, done in zip(self._ends, self._committed, strict=True))
 
     def produced(self, place: Placement) -> None:
         """Tells of an own message, so that the next one queues up behind it."""

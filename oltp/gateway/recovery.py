@@ -16,6 +16,7 @@ from oltp.gateway import repository
 from oltp.gateway.admission import EPOCH, Admission
 from oltp.gateway.order_log import OrderLog
 from oltp.gateway.repository import Checkout
+from oltp.gateway.sale_keeper import SaleKeeper
 from oltp.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -40,7 +41,8 @@ class Recovery:
 
     1. Orders whose claims are forgotten may be on their way into the log: they get the time that a produce may take.
     2. The log's ends are read, and the saga's committed offsets have to pass them: then Postgres knows those orders.
-    3. The orders of the last hours become records again, with the answers they got; then the mark is set.
+    3. The orders of the last hours become records again, with the answers they got, and those of flash sales count
+       again at their gate; then the mark is set.
     4. For ``checkout_doubt_seconds`` the mark is in doubt: an order may have been held up on its way for longer than a
        produce may take (a gateway or a broker that stood still). As long as that lasts, a checkout is answered when the
        saga has written its key's order (:meth:`written`), whichever that is. Afterwards the orders of that time become
@@ -52,7 +54,12 @@ class Recovery:
     name = "idempotency-recovery"
 
     def __init__(
-        self, resources: Resources, settings: GatewaySettings, admission: Admission, order_log: OrderLog
+        self,
+        resources: Resources,
+        settings: GatewaySettings,
+        admission: Admission,
+        order_log: OrderLog,
+        sales: SaleKeeper,
     ) -> None:
         self.ready = True
         self._redis: Redis = resources.redis
@@ -61,6 +68,7 @@ class Recovery:
         self._settings = settings
         self._admission = admission
         self._order_log = order_log
+        self._sales = sales
         self._asked = asyncio.Event()
         self._look_back: tuple[float, dt.datetime] | None = None
         self._open = self._redis.register_script(_OPEN)
@@ -132,6 +140,7 @@ class Recovery:
                 await self._saga_passes((await self._order_log.refresh())[0], token)
             life = dt.timedelta(hours=self._settings.idempotency_hours)
             records = await self._restore(self._clock.now() - life, token)
+            await self._sales.rebuild()
             if await self._open([_LOCK, EPOCH], [token, int(doubt * 1000)]):
                 if doubt:
                     due = asyncio.get_running_loop().time() + doubt + _RETRY_SECONDS

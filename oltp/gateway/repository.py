@@ -1,13 +1,15 @@
-"""The gateway's only queries: what Redis has to know again of the checkouts of the last hours, and of one of them."""
+"""The gateway's only queries: what Redis has to know again of checkouts and flash sales, and a checkout by its key."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from sqlalchemy import RowMapping, text
 
+from contracts.orders import OrderStatus
 from kit.db import ReadSession
 from oltp.gateway import domain
 from oltp.gateway.domain import CheckoutItem
+from oltp.sales.gate import Claim, Standing
 
 # every status is named so that the index on (status, created_at) serves; one statement is one snapshot
 _CHECKOUT = """
@@ -86,3 +88,40 @@ async def checkout_by_key(session: ReadSession, user_id: str, key: str) -> Check
     """The checkout that a customer made under a key; None if the saga has not written one."""
     row = (await session.execute(_BY_KEY, {"user_id": user_id, "key": key})).mappings().first()
     return _checkout(row) if row is not None else None
+
+
+_SALE_ORDERS = text(
+    """
+    SELECT o.id::text, o.user_id::text, o.status, o.created_at, bought.units
+    FROM orders.orders AS o
+    CROSS JOIN LATERAL (
+        SELECT sum(i.quantity)::integer AS units FROM orders.order_items AS i
+        WHERE i.order_id = o.id AND i.product_id = (o.sale ->> 'product_id')::uuid
+    ) AS bought
+    WHERE o.sale IS NOT NULL AND o.sale ->> 'sale_id' = :sale_id AND o.status <> 'cancelled'
+    """
+)
+_EXISTING = text("SELECT id::text FROM orders.orders WHERE id = ANY(CAST(:ids AS uuid[]))")
+_UNPAID = (OrderStatus.PENDING, OrderStatus.AWAITING_PAYMENT)
+
+
+async def sale_orders(session: ReadSession, sale_id: str) -> dict[str, Claim]:
+    """The orders of a flash sale that have not been cancelled, by id."""
+    rows = (await session.execute(_SALE_ORDERS, {"sale_id": sale_id})).mappings()
+    return {
+        row["id"]: Claim(
+            order_id=row["id"],
+            customer_id=row["user_id"],
+            units=row["units"],
+            standing=Standing.CLAIMED if row["status"] in _UNPAID else Standing.SOLD,
+            since=row["created_at"],
+        )
+        for row in rows
+    }
+
+
+async def existing_orders(session: ReadSession, order_ids: Collection[str]) -> set[str]:
+    """Those of the orders that the saga has written."""
+    if not order_ids:
+        return set()
+    return set((await session.execute(_EXISTING, {"ids": list(order_ids)})).scalars())

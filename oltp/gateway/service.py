@@ -48,6 +48,7 @@ from oltp.gateway.errors import (
     OneSaleAtATime,
     OrderTooLarge,
     OutOfStock,
+    Overloaded,
     OverSaleLimit,
     ProductsUnavailable,
     SoldOut,
@@ -146,6 +147,7 @@ class Checkout:
             AddressUnknown: the customer has no such address.
             OneSaleAtATime, OverSaleLimit, SoldOut, AlreadyBought: it can't because of a flash sale.
             TooManyRequests: the customer's limit of checkouts is reached.
+            Overloaded: the saga is too far behind to let more orders wait.
             Unavailable: Kafka is away, or Redis is just learning its keys again; the same key is safe to try again.
         """
         request_hash = domain.request_hash(purchase)
@@ -156,7 +158,11 @@ class Checkout:
             if not seen.remembers:
                 await self._recovered()
                 continue
+            self._refuse_overload()
             sale = self._sale(seen.cart, sales)
+            if sale is not None:
+                wanted = seen.cart[sale.product_id]
+                _refuse(await self._admission.turned_away(user_id, wanted, sale), sale, wanted)
             address = await self._address(user_id, purchase, addresses)
             order = await self._order(user_id, key, request_hash, purchase, address, seen.cart, products, sale)
             verdict = await self._admission.claim(order, sale)
@@ -167,12 +173,9 @@ class Checkout:
                     return await self._known(user_id, key, request_hash, record)
                 case Limited(rate):
                     raise self._limited(rate)
-                case NothingLeft():
+                case NothingLeft() | HasEnough():
                     assert sale is not None
-                    raise SoldOut(sale)
-                case HasEnough(bought):
-                    assert sale is not None
-                    raise AlreadyBought(sale, bought) if bought else OverSaleLimit(sale, seen.cart[sale.product_id])
+                    _refuse(verdict, sale, seen.cart[sale.product_id])
                 case Short(left):
                     raise OutOfStock(describe(left, order))
                 case Busy():
@@ -180,6 +183,11 @@ class Checkout:
                 case Forgotten() | CartChanged():
                     continue
         raise CheckoutInFlight("The cart keeps changing while it is being bought.")
+
+    def _refuse_overload(self) -> None:
+        bound = self._settings.checkout_most_waiting
+        if bound and (self._order_log.lag() or 0) >= bound:
+            raise Overloaded
 
     async def _recovered(self) -> None:
         if not await self._recovery.wait(self._settings.checkout_recovery_wait_seconds):
@@ -357,6 +365,14 @@ class Checkout:
                     log.error("checkout.unfinished", order_id=first.accepted.order_id, exc_info=error)
                 if self._unfinished and self._unfinished[0] is first:
                     self._unfinished.popleft()
+
+
+def _refuse(verdict: NothingLeft | HasEnough | None, sale: SaleCard, wanted: int) -> None:
+    match verdict:
+        case NothingLeft():
+            raise SoldOut(sale)
+        case HasEnough(bought):
+            raise AlreadyBought(sale, bought) if bought else OverSaleLimit(sale, wanted)
 
 
 def _queued(order: OrderCreated, ahead: int) -> OrderCreated:

@@ -38,6 +38,21 @@ class GatewaySettings(Settings):
     saga_group: str = Field(default="order-saga", description="The consumer group whose progress is the queue's.")
     idempotency_hours: int = Field(default=24, ge=1, description="How long an idempotency key is remembered.")
 
+    checkout_address_limit_per_minute: int = Field(
+        default=300, ge=0, description="Checkouts that one address may try in a minute; 0 lifts the limit."
+    )
+    checkout_limit_of_all_per_minute: int = Field(
+        default=600_000, ge=0, description="Checkouts that all customers may try in a minute; 0 lifts the limit."
+    )
+    checkout_most_waiting: int = Field(
+        default=20_000,
+        ge=0,
+        description="Messages that the saga may be behind before further checkouts get 503; 0 lifts the limit.",
+    )
+    sale_keeper_seconds: float = Field(
+        default=2.0, gt=0, description="How often the flash sales' gate in Redis is compared with their orders."
+    )
+
     user_requests_per_minute: int = Field(
         default=1200, ge=0, description="Requests of one signed-in user in a minute; 0 lifts the limit."
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 from contracts import topics
 from contracts.commands import FulfilInventory, ReleaseInventory, ReserveInventory
-from contracts.events import InventoryAdjusted, OrderConfirmed, ProductChanged
+from contracts.events import InventoryAdjusted, OrderConfirmed, ProductChanged, SaleEnded
 from kit.app import broker_answers, database_answers, redis_answers, serve
 from kit.kafka import Consumer
 from kit.resources import Resources
@@ -69,8 +69,8 @@ def main() -> None:
         observer = Consumer(
             settings,
             group=EVENT_GROUP,
-            subscribe=[topics.INVENTORY_EVENTS, topics.ORDER_EVENTS, topics.CATALOG_EVENTS],
-            handles=[InventoryAdjusted, OrderConfirmed, ProductChanged],
+            subscribe=[topics.INVENTORY_EVENTS, topics.ORDER_EVENTS, topics.CATALOG_EVENTS, topics.SALE_EVENTS],
+            handles=[InventoryAdjusted, OrderConfirmed, ProductChanged, SaleEnded],
             process=keeper.observe,
             producer=resources.producer,
             breath=BREATH,
@@ -81,6 +81,7 @@ def main() -> None:
             *keepers,
             Periodic("reconciler", reconciler.round, settings.inventory_reconcile_seconds),
             Periodic("hold-clock", holds.tick, settings.inventory_hold_scan_seconds),
+            Periodic("sale-clock", keeper.close_ended_sales, settings.inventory_sale_scan_seconds),
         ]
 
     ready = [database_answers, redis_answers, broker_answers]

@@ -4,6 +4,9 @@
 :class:`Reservation` per order (or None) and a :class:`Stock`, applies ``decision.changes`` to the latter, and stores
 ``decision.reservation`` in the same transaction. Every order of messages is answered; the same message again changes
 nothing and is answered the same.
+
+An order of a flash sale also moves the sale's :class:`oltp.inventory.allotment.Allotment`, by :func:`move`. It may have
+to wait, and is then answered when :func:`next_in_line` comes to it, which the caller asks after each batch.
 """
 
 import datetime as dt
@@ -23,8 +26,9 @@ from contracts.events import (
     InventoryReserved,
     OrderConfirmed,
 )
-from contracts.orders import Address, Allocation
+from contracts.orders import Address, Allocation, SaleTerms
 from contracts.redis_keys import HOLD_SECONDS
+from oltp.inventory.allotment import Allotment, SaleClaim, Share
 
 HOLD: Final = dt.timedelta(seconds=HOLD_SECONDS)
 EARTH_RADIUS_KM: Final = 6371.0088
@@ -34,8 +38,9 @@ Command = ReserveInventory | ReleaseInventory | FulfilInventory | OrderConfirmed
 
 
 class ReservationStatus(enum.StrEnum):
-    """Where one order's reservation stands. All but ``HELD`` are final."""
+    """Where one order's reservation stands. All but ``QUEUED`` and ``HELD`` are final."""
 
+    QUEUED = "queued"
     HELD = "held"
     REFUSED = "refused"
     RELEASED = "released"
@@ -47,6 +52,8 @@ class FailureReason(enum.StrEnum):
 
     OUT_OF_STOCK = "out_of_stock"
     UNKNOWN_PRODUCT = "unknown_product"
+    SOLD_OUT = "sold_out"
+    ALREADY_BOUGHT = "already_bought"
     CANCELLED = "cancelled"
 
 
@@ -97,7 +104,8 @@ class Reservation:
     """One order's claim on stock.
 
     ``allocations`` and ``expires_at`` stay after a release or fulfilment; a released one without them is the tombstone
-    of a release that came before its reserve. ``reason`` and ``product_ids`` say why one was refused.
+    of a release that came before its reserve. ``reason`` and ``product_ids`` say why one was refused. ``claim`` is what
+    an order of a flash sale wants of it, unless it was refused at once.
     """
 
     order_id: str
@@ -107,6 +115,17 @@ class Reservation:
     reason: str = ""
     product_ids: tuple[str, ...] = ()
     confirmed: bool = False
+    claim: SaleClaim | None = None
+
+    @property
+    def share(self) -> Share:
+        """What it has of its sale's allotment. Units that left the warehouse were paid, whatever was heard of it."""
+        units = 0 if self.claim is None else self.claim.units
+        if self.status is ReservationStatus.QUEUED:
+            return Share(waiting=units)
+        if self.status is ReservationStatus.HELD:
+            return Share(taken=units, paid=units if self.confirmed else 0)
+        return Share(taken=units, paid=units) if self.status is ReservationStatus.FULFILLED else Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +141,8 @@ class Decision:
     """What a message led to.
 
     ``reservation`` is the order's new state (None: there is still none), ``changes`` are to be applied to the stock,
-    ``reply`` is the answer. Only a fulfilment of what is not held gets none, so that it stays visible as unanswered.
+    ``reply`` is the answer. A reserve that has to wait gets none yet; and a fulfilment of what is not held gets none,
+    so that it stays visible as unanswered.
     """
 
     reservation: Reservation | None
@@ -203,6 +223,7 @@ def decide(
     *,
     hold: dt.timedelta = HOLD,
     refusal: Refusal | None = None,
+    allotment: Allotment | None = None,
 ) -> Decision:
     """What ``command`` does to its order's reservation.
 
@@ -213,12 +234,18 @@ def decide(
         now: the moment of the decision.
         hold: how long an unpaid order keeps its units.
         refusal: the verdict of a gate before the books; a first reserve is refused with it without a look at them.
+        allotment: that of the flash sale which a reserve names.
 
     Raises:
         InvalidDemand: if a reserve asks for nothing.
     """
     if isinstance(command, ReserveInventory):
-        return _reserve(current, command, stock, now, hold, refusal)
+        if current is not None:
+            return Decision(current, reply=_reserve_reply(current))
+        if command.sale is not None:
+            assert allotment is not None, "whoever decides on a sale's order has its allotment"
+            return _reserve_in_sale(command, command.sale, allotment, stock, now, hold)
+        return _reserve(command, stock, now, hold, refusal)
     if isinstance(command, ReleaseInventory):
         return _release(current, command)
     if isinstance(command, FulfilInventory):
@@ -228,35 +255,98 @@ def decide(
     return Decision(current)
 
 
+def move(allotment: Allotment, before: Reservation | None, after: Reservation) -> None:
+    """Moves a sale's allotment by what a decision made of an order's reservation.
+
+    Raises:
+        Oversold: if it would leave its bounds.
+    """
+    claim = after.claim or (before.claim if before is not None else None)
+    if claim is not None:
+        allotment.apply(claim, before.share if before is not None else Share(), after.share)
+
+
+def next_in_line(allotment: Allotment, stock: Stock, now: dt.datetime, *, hold: dt.timedelta = HOLD) -> Decision | None:
+    """What becomes of one of those who wait; None if everybody goes on waiting.
+
+    To be asked again once the decision is applied to the stock and the allotment. Who can't get anything any more is
+    told so; otherwise the first in line gets the units that are free, or waits until there are enough: nobody is
+    passed.
+    """
+    claim = allotment.next_claim()
+    if claim is None:
+        return None
+    assert claim.command is not None, "who waits does so with the command"
+    if allotment.closed or allotment.never_free(claim.units):
+        return _refused(claim.order_id, Refusal(FailureReason.SOLD_OUT, (allotment.terms.product_id,)), claim)
+    return _hold(claim.command, stock, now, hold, claim)
+
+
 def _reserve(
-    current: Reservation | None,
+    command: ReserveInventory, stock: Stock, now: dt.datetime, hold: dt.timedelta, refusal: Refusal | None
+) -> Decision:
+    if refusal is not None:
+        demand(command)
+        return _refused(command.order_id, refusal)
+    return _hold(command, stock, now, hold)
+
+
+def _reserve_in_sale(
     command: ReserveInventory,
+    sale: SaleTerms,
+    allotment: Allotment,
     stock: Stock,
     now: dt.datetime,
     hold: dt.timedelta,
-    refusal: Refusal | None,
 ) -> Decision:
-    if current is not None:
-        return Decision(current, reply=_reserve_reply(current))
+    units = demand(command).get(sale.product_id, 0)
+    if units < 1:
+        raise InvalidDemand(f"order {command.order_id} wants nothing of sale {sale.sale_id}")
+    if allotment.over_share(command.customer_id, units):
+        return _refused(command.order_id, Refusal(FailureReason.ALREADY_BOUGHT, (sale.product_id,)))
+    waits = allotment.waiting > 0 or not allotment.free(units)
+    if allotment.never_free(units) or (waits and allotment.closed):
+        return _refused(command.order_id, Refusal(FailureReason.SOLD_OUT, (sale.product_id,)))
+    claim = SaleClaim(command.order_id, sale.sale_id, command.customer_id, units, allotment.last_place + 1)
+    if waits:
+        claim = replace(claim, command=command)
+        return Decision(Reservation(order_id=command.order_id, status=ReservationStatus.QUEUED, claim=claim))
+    return _hold(command, stock, now, hold, claim)
+
+
+def _hold(
+    command: ReserveInventory, stock: Stock, now: dt.datetime, hold: dt.timedelta, claim: SaleClaim | None = None
+) -> Decision:
     wanted = demand(command)
-    refusal = refusal or _shortage(wanted, stock)
-    if refusal is not None:
-        refused = Reservation(
-            order_id=command.order_id,
-            status=ReservationStatus.REFUSED,
-            reason=refusal.reason,
-            product_ids=refusal.product_ids,
-        )
-        return Decision(refused, reply=_reserve_reply(refused))
+    shortage = _shortage(wanted, stock)
+    if shortage is not None:
+        return _refused(command.order_id, shortage, claim)
     allocations = allocate(wanted, command.destination, stock)
     held = Reservation(
-        order_id=command.order_id, status=ReservationStatus.HELD, allocations=allocations, expires_at=now + hold
+        order_id=command.order_id,
+        status=ReservationStatus.HELD,
+        allocations=allocations,
+        expires_at=now + hold,
+        claim=claim and replace(claim, command=None),
     )
     changes = tuple(StockChange(a.product_id, a.warehouse_id, reserved=a.quantity) for a in allocations)
     return Decision(held, changes, _reserve_reply(held))
 
 
-def _reserve_reply(reservation: Reservation) -> Message:
+def _refused(order_id: str, refusal: Refusal, claim: SaleClaim | None = None) -> Decision:
+    refused = Reservation(
+        order_id=order_id,
+        status=ReservationStatus.REFUSED,
+        reason=refusal.reason,
+        product_ids=refusal.product_ids,
+        claim=claim and replace(claim, command=None),
+    )
+    return Decision(refused, reply=_reserve_reply(refused))
+
+
+def _reserve_reply(reservation: Reservation) -> Message | None:
+    if reservation.status is ReservationStatus.QUEUED:
+        return None
     if reservation.expires_at is not None:
         return InventoryReserved(
             order_id=reservation.order_id,
@@ -286,10 +376,12 @@ def _release(current: Reservation | None, command: ReleaseInventory) -> Decision
             order_id=command.order_id, status=ReservationStatus.RELEASED, reason=FailureReason.CANCELLED
         )
         return Decision(tombstone, reply=reply)
-    if current.status is not ReservationStatus.HELD:
+    if current.status not in (ReservationStatus.HELD, ReservationStatus.QUEUED):
         return Decision(current, reply=reply)
     changes = tuple(StockChange(a.product_id, a.warehouse_id, reserved=-a.quantity) for a in current.allocations)
-    return Decision(replace(current, status=ReservationStatus.RELEASED, reason=command.reason), changes, reply)
+    claim = current.claim and replace(current.claim, command=None)
+    released = replace(current, status=ReservationStatus.RELEASED, reason=command.reason, claim=claim)
+    return Decision(released, changes, reply)
 
 
 def _fulfil(current: Reservation | None, command: FulfilInventory) -> Decision:

@@ -1,4 +1,4 @@
-"""Every query of the inventory schema. Statements on the hot path take a whole batch as arrays.
+"""Every query of the inventory schema but those of flash sales. Statements on the hot path take a batch as arrays.
 
 The books hold, at any moment and in any one snapshot, for each product and warehouse:
 
@@ -11,7 +11,7 @@ The books hold, at any moment and in any one snapshot, for each product and ware
 
 and for each product, once nothing is under way, Redis's ``inventory:{product_id} = Σ (quantity − reserved_quantity)``.
 
-Rows are locked in this order, each kind by its key: reservations, then levels.
+Rows are locked in this order, each kind by its key: reservations, sales, then levels.
 """
 
 import datetime as dt
@@ -26,6 +26,7 @@ from contracts.orders import Allocation
 from contracts.sales import SaleFigures
 from kit.db import Database, ReadSession, WriteSession
 from oltp.inventory.domain import Level, Reservation, ReservationStatus, Stock, StockChange, Warehouse
+from oltp.inventory.sale_repository import SaleReads
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class ConcurrentChange(RuntimeError):
 _RESERVATIONS: Final = text(
     """
     SELECT CAST(order_id AS text) AS order_id, status, reason, CAST(refused_product_ids AS text[]) AS refused,
-           expires_at, confirmed_at IS NOT NULL AS confirmed
+           expires_at, confirmed_at IS NOT NULL AS confirmed, sale_id IS NOT NULL AS in_sale
     FROM inventory.reservations
     WHERE order_id = ANY(CAST(:orders AS uuid[]))
     ORDER BY reservations.order_id
@@ -111,12 +112,12 @@ _LOCK_STOCK: Final = text(
 _INSERT_RESERVATIONS: Final = text(
     """
     INSERT INTO inventory.reservations
-        (order_id, status, reason, refused_product_ids, expires_at, confirmed_at, created_at, updated_at)
+        (order_id, status, reason, refused_product_ids, expires_at, confirmed_at, sale_id, created_at, updated_at)
     SELECT order_id, status, reason, CAST(refused AS uuid[]), expires_at, CASE WHEN confirmed THEN now.at END,
-           now.at, now.at
+           sale_id, now.at, now.at
     FROM unnest(CAST(:orders AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:refused AS text[]),
-                CAST(:expires AS timestamptz[]), CAST(:confirmed AS boolean[]))
-        AS row (order_id, status, reason, refused, expires_at, confirmed)
+                CAST(:expires AS timestamptz[]), CAST(:confirmed AS boolean[]), CAST(:sales AS uuid[]))
+        AS row (order_id, status, reason, refused, expires_at, confirmed, sale_id)
     CROSS JOIN (SELECT CAST(:now AS timestamptz)) AS now (at)
     """
 )
@@ -198,21 +199,6 @@ _LEDGER_COLUMNS: Final = """
 """
 
 
-_SALE_FIGURES: Final = text(
-    """
-    SELECT CAST(sale_id AS text) AS sale_id, paid, taken - paid AS held, waiting
-    FROM inventory.sales WHERE sale_id = ANY(CAST(:sales AS uuid[]))
-    """
-)
-_WAITING_ORDERS: Final = text(
-    """
-    SELECT CAST(sale_id AS text) AS sale_id, CAST(order_id AS text) AS order_id
-    FROM inventory.sale_claims WHERE sale_id = ANY(CAST(:sales AS uuid[])) AND command IS NOT NULL
-    ORDER BY sale_claims.sale_id, place
-    """
-)
-
-
 class InventoryReads:
     """Queries that change nothing."""
 
@@ -228,18 +214,6 @@ class InventoryReads:
         """The same for the next ``limit`` products in order of their ids."""
         rows = await self._session.execute(_AVAILABLE_AFTER, {"after": product_id, "limit": limit})
         return [(row.product_id, row.available) for row in rows]
-
-    async def sale_figures(self, sale_ids: Collection[str]) -> dict[str, SaleFigures]:
-        """Of those of the flash sales that an order has come for."""
-        rows = await self._session.execute(_SALE_FIGURES, {"sales": list(sale_ids)})
-        return {row.sale_id: SaleFigures(sold=row.paid, held=row.held, waiting=row.waiting) for row in rows}
-
-    async def waiting_orders(self, sale_ids: Collection[str]) -> dict[str, list[str]]:
-        """Sale id → the orders that wait for a unit, first come first."""
-        waiting: dict[str, list[str]] = {}
-        for row in await self._session.execute(_WAITING_ORDERS, {"sales": list(sale_ids)}):
-            waiting.setdefault(row.sale_id, []).append(row.order_id)
-        return waiting
 
     async def warehouses(self) -> list[WarehouseRow]:
         """All warehouses, preferred ones first."""
@@ -379,6 +353,8 @@ class InventoryRepository(InventoryReads):
                 allocations[line.order_id].append(
                     Allocation(product_id=line.product_id, warehouse_id=line.warehouse_id, quantity=line.quantity)
                 )
+        in_sales = [row.order_id for row in rows if row.in_sale]
+        claims = await SaleReads(self._session).claims(in_sales) if in_sales else {}
         return {
             row.order_id: Reservation(
                 order_id=row.order_id,
@@ -388,6 +364,7 @@ class InventoryRepository(InventoryReads):
                 reason=row.reason,
                 product_ids=tuple(row.refused),
                 confirmed=row.confirmed,
+                claim=claims.get(row.order_id),
             )
             for row in rows
         }
@@ -419,9 +396,14 @@ class InventoryRepository(InventoryReads):
                 "refused": ["{" + ",".join(r.product_ids) + "}" for r in reservations],
                 "expires": [r.expires_at for r in reservations],
                 "confirmed": [r.confirmed for r in reservations],
+                "sales": [r.claim.sale_id if r.claim is not None else None for r in reservations],
                 "now": now,
             },
         )
+        await self.insert_lines(reservations)
+
+    async def insert_lines(self, reservations: Sequence[Reservation]) -> None:
+        """Writes what orders have reserved where, if anything."""
         if lines := [(r.order_id, a) for r in reservations for a in r.allocations]:
             await self._session.execute(
                 _INSERT_LINES,
@@ -560,9 +542,9 @@ class DatabaseBooks:
     async def figures(self, sale_ids: Collection[str]) -> dict[str, SaleFigures]:
         """Of those of the flash sales that an order has come for."""
         async with self._database.read() as session:
-            return await InventoryReads(session).sale_figures(sale_ids)
+            return await SaleReads(session).figures(sale_ids)
 
     async def waiting(self, sale_ids: Collection[str]) -> dict[str, list[str]]:
         """Sale id → the orders that wait for a unit, first come first."""
         async with self._database.read() as session:
-            return await InventoryReads(session).waiting_orders(sale_ids)
+            return await SaleReads(session).waiting_orders(sale_ids)

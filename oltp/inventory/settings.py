@@ -22,6 +22,9 @@ class InventorySettings(Settings):
     inventory_hold_ask_seconds: float = Field(
         default=60.0, gt=0, description="How long after asking the saga about an ended hold it is asked again."
     )
+    inventory_sale_scan_seconds: float = Field(
+        default=1.0, gt=0, description="How often flash sales are looked for whose time is over."
+    )
     inventory_quiet_ms: int = Field(
         default=QUIET_MS,
         ge=0,

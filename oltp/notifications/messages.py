@@ -16,6 +16,8 @@ _MINOR_DIGITS: Final = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "KWD": 3, "BHD":
 
 _WHY: Final = {
     "out_of_stock": "something you ordered is out of stock",
+    "sold_out": "the last units of the sale went to those who came before you",
+    "already_bought": "you have bought as many in this sale as one may",
     "payment_failed": "the payment was declined",
     "payment_timeout": "the payment took too long",
     "customer_request": "you asked us to",

@@ -299,6 +299,8 @@ class StoredOrder:
     outstanding: tuple[Outstanding, ...]
     correlation_id: str
     updated_at: dt.datetime
+    queue_position: int = 0
+    sale_id: str | None = None
 
     @property
     def facts(self) -> Facts:

@@ -10,7 +10,9 @@ logs keep.
 What: first ``{"type": "snapshot", …}`` with what happened after ``last_seen`` (a sequence number) or ``since`` (an
 ``occurred_at``), then one message a transition, as the saga published it, in the order of each order's sequence and
 without repetition. After a reconnect to ``/ws/me`` the last seconds before ``since`` are sent again: a transition is
-known by its order and sequence. ``{"type": "ping"}`` says that nothing happened.
+known by its order and sequence. ``{"type": "queue"}`` tells a pending order's position in the queue whenever it has
+fallen, ``{"type": "order.accepted"}`` on ``/ws/me`` of a new order in a flash sale. ``{"type": "ping"}`` says that
+nothing happened.
 
 Close codes: 4401 no valid token (any more), 4404 no such order of the caller's, 4408 the client reads too slowly, 4429
 too many sockets of one user, 1013 try again in a moment. A malformed URL is refused with the handshake.
@@ -25,7 +27,7 @@ import contextlib
 import datetime as dt
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol
@@ -38,10 +40,13 @@ from prometheus_client import Counter, Gauge
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from contracts import redis_keys
+from contracts.admission import ACCEPTED, OrderQueue, QueuePlace, place_in
+from contracts.orders import OrderStatus
 from kit.auth import Principal, verify_access_token
 from kit.clock import Clock
 from kit.db import Database
 from kit.errors import Unauthorized, Unavailable
+from kit.moments import Moment
 from kit.resources import Resources
 from kit.settings import Settings
 from kit.transient import is_transient
@@ -51,7 +56,6 @@ from oltp.orders.domain import Step
 from oltp.orders.errors import OrderNotFound
 from oltp.orders.hub import Hub, Message
 from oltp.orders.repository import Happening, OrderRepository
-from oltp.orders.schemas import Moment
 from oltp.orders.service import OrderReader, OrderView, opened_history
 
 log = structlog.get_logger()
@@ -72,6 +76,7 @@ AUTH_SECONDS: Final = 5.0
 PING_SECONDS: Final = 20.0
 CLOSE_SECONDS: Final = 2.0
 QUEUE_LENGTH: Final = 256
+QUEUE_SECONDS: Final = 0.5
 SOCKETS_A_USER: Final = 20
 CLIENT_MESSAGES: Final = 1_000
 OVERLAP: Final = dt.timedelta(seconds=10)
@@ -144,12 +149,18 @@ class Watch:
         self._held: list[tuple[str, Message]] | None = []
         self._begun = False
         self._missed = False
+        self._pending: dict[str, tuple[QueuePlace, int | None]] = {}
 
-    def begin(self, text: str, known: Iterable[tuple[str, int, str]]) -> None:
+    def begin(
+        self, text: str, known: Iterable[tuple[str, int, str]], pending: Iterable[tuple[QueuePlace, int | None]] = ()
+    ) -> None:
         """Sends the snapshot, then lets through what came while it was read.
 
-        ``known`` are order id, sequence and status of what the snapshot tells.
+        ``known`` are order id, sequence and status of what the snapshot tells, ``pending`` the places of orders that
+        wait with the positions that it tells.
         """
+        for place, told in pending:
+            self._pending[place.order_id] = place, told
         for order_id, sequence, status in known:
             self._sent[order_id] = (sequence, status)
         self._begun = True
@@ -191,6 +202,14 @@ class Watch:
             self._deliver(_text(frame), frame)
         self._let_go()
 
+    def tell_positions(self, queue: OrderQueue) -> None:
+        """Sends the positions of pending orders that have fallen since they were told."""
+        for order_id, (place, told) in self._pending.items():
+            position = queue.position(place)
+            if position is not None and (told is None or position < told):
+                self._pending[order_id] = place, position
+                self._outbox.put(_text({"type": "queue", "order_id": order_id, "queue_position": position}))
+
     def _let_go(self) -> None:
         held, self._held = self._held or [], None
         for text, message in sorted(held, key=lambda one: one[1].get("sequence", 0)):
@@ -203,12 +222,17 @@ class Watch:
         return bool(message["sequence"] <= sent[0] or message.get("previous_status") == sent[1])
 
     def _deliver(self, text: str, message: Message) -> None:
+        if message.get("type") == ACCEPTED:
+            place = place_in(message)
+            self._pending.setdefault(place.order_id, (place, place.first))
         if "sequence" in message:
             order_id, sequence = message.get("order_id", ""), message["sequence"]
             sent = self._sent.get(order_id)
             if sent is not None and sequence <= sent[0]:
                 return
             self._sent[order_id] = (sequence, message.get("status", ""))
+            if message.get("status") != OrderStatus.PENDING:
+                self._pending.pop(order_id, None)
             self._sent.move_to_end(order_id)
             if len(self._sent) > ORDERS_REMEMBERED:
                 self._sent.popitem(last=False)
@@ -301,6 +325,31 @@ class Refresh:
         REREAD.inc(len(batch))
 
 
+class Positions:
+    """Tells those who watch pending orders how they come forward in the queue. Runs as a task."""
+
+    def __init__(self) -> None:
+        self.name = "live-positions"
+        self.ready = True
+        self._watches: dict[Watch, OrderQueue] = {}
+
+    @contextlib.contextmanager
+    def told(self, watch: Watch, queue: OrderQueue) -> Iterator[None]:
+        """Tells a watch while the block runs."""
+        self._watches[watch] = queue
+        try:
+            yield
+        finally:
+            del self._watches[watch]
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            await asyncio.sleep(QUEUE_SECONDS)
+            for watch, queue in list(self._watches.items()):
+                watch.tell_positions(queue)
+
+
 class Live:
     """What the sockets of one process share."""
 
@@ -310,6 +359,7 @@ class Live:
         self.clock = clock
         self.hub = Hub(settings)
         self.refresh = Refresh(database, clock)
+        self.positions = Positions()
         self.reads = asyncio.Semaphore(6)
         self._sockets: dict[str, int] = {}
 
@@ -338,7 +388,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     try:
         async with (
             opened_history(resources.database, resources.redis, store, resources.clock) as order_history,
-            running([live.hub, live.refresh]),
+            running([live.hub, live.refresh, live.positions]),
         ):
             yield {"live": live, "order_history": order_history}
     finally:
@@ -532,8 +582,11 @@ async def follow_order(
                 async with live.reads:
                     view = await reader.read(str(order_id), session.principal)
                 last = view.order.last
-                watch.begin(_order_snapshot(view, last_seen), [(view.order.order_id, last.sequence, last.status)])
-                await _Conversation(socket, live, session, outbox).run()
+                known = [(view.order.order_id, last.sequence, last.status)]
+                pending = [(view.place, view.queue_position)] if view.place is not None else []
+                watch.begin(_order_snapshot(view, last_seen), known, pending)
+                with live.positions.told(watch, socket.state.queue):
+                    await _Conversation(socket, live, session, outbox).run()
         except OrderNotFound:
             await _close(socket, NOT_FOUND)
         except Unavailable:
@@ -565,8 +618,12 @@ async def follow_mine(socket: WebSocket, since: Annotated[Moment | None, Query()
                     missed: list[Happening] = []
                     if since is not None and resumed:
                         missed = await repository.happened_since([user_id], since - OVERLAP)
-                watch.begin(_snapshot_of_user(open_orders, missed, now, resumed), _known(open_orders, missed))
-                await _Conversation(socket, live, session, outbox).run()
+                    pending = [story[-1].order_id for story in open_orders if _is_pending(story)]
+                    places = await repository.places(pending) if pending else []
+                    in_sales = [(place, None) for place in places if place.sale_id is not None]
+                watch.begin(_snapshot_of_user(open_orders, missed, now, resumed), _known(open_orders, missed), in_sales)
+                with live.positions.told(watch, socket.state.queue):
+                    await _Conversation(socket, live, session, outbox).run()
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -574,6 +631,10 @@ async def follow_mine(socket: WebSocket, since: Annotated[Moment | None, Query()
             await _close(socket, TRY_LATER)
         finally:
             live.refresh.drop(watch)
+
+
+def _is_pending(story: Sequence[Happening]) -> bool:
+    return story[-1].step.status is OrderStatus.PENDING
 
 
 def _known(open_orders: Sequence[Sequence[Happening]], missed: Sequence[Happening]) -> list[tuple[str, int, str]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import RowMapping, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, INTEGER, TEXT
 
+from contracts.admission import QueuePlace
 from contracts.orders import OrderStatus
 from kit.db import ReadSession
 from oltp.orders.domain import Filter, Item, Outstanding, Placement, Recorded, Step, StoredOrder, timeline
@@ -19,7 +20,7 @@ Key = tuple[dt.datetime, str]
 _ORDER: Final = """
     o.id::text AS id, o.user_id::text AS user_id, o.status, o.sequence, o.cancel_reason, o.currency,
     (o.total_amount * 100)::bigint AS total_amount, o.payment_method, o.shipping_address, o.outstanding,
-    o.correlation_id, o.created_at, o.updated_at
+    o.correlation_id, o.created_at, o.updated_at, o.queue_position, o.sale ->> 'sale_id' AS sale_id
 """
 _TRANSITIONS: Final = """
     (SELECT coalesce(jsonb_agg(jsonb_build_object('sequence', t.sequence, 'message_id', t.message_id,
@@ -40,6 +41,10 @@ _MANY: Final = text(f"{_WHOLE} WHERE o.id = ANY(CAST(:ids AS uuid[]))").bindpara
 _KNOWN: Final = text("SELECT id::text FROM orders.orders WHERE id = ANY(CAST(:ids AS uuid[]))").bindparams(
     bindparam("ids", type_=ARRAY(TEXT))
 )
+_PLACES: Final = text(
+    "SELECT id::text, queue_position, sale ->> 'sale_id' AS sale_id FROM orders.orders "
+    "WHERE id = ANY(CAST(:ids AS uuid[]))"
+).bindparams(bindparam("ids", type_=ARRAY(TEXT)))
 _AFTER: Final = text(
     f"""
     SELECT {_ORDER}, {_TRANSITIONS}
@@ -178,6 +183,8 @@ def _stored(row: RowMapping) -> StoredOrder:
         ),
         correlation_id=row["correlation_id"],
         updated_at=row["updated_at"],
+        queue_position=row["queue_position"],
+        sale_id=row["sale_id"],
     )
 
 
@@ -267,6 +274,14 @@ class OrderRepository:
         """The stories of a customer's orders that have not ended, newest order first, of the last ``scan`` orders."""
         rows = (await self._session.execute(_OPEN, {"user": user_id, "most": most, "scan": scan})).mappings()
         return [_happenings(row) for row in rows]
+
+    async def places(self, order_ids: Iterable[str]) -> list[QueuePlace]:
+        """The places of those of the orders that the saga has written; they have left the log behind."""
+        rows = (await self._session.execute(_PLACES, {"ids": list(order_ids)})).mappings()
+        return [
+            QueuePlace(order_id=row["id"], first=row["queue_position"], log=None, sale_id=row["sale_id"])
+            for row in rows
+        ]
 
     async def happened_after(self, seen: Mapping[str, int]) -> list[Happening]:
         """What happened to orders after the sequence numbers in ``seen``, by order and sequence."""

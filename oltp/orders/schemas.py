@@ -1,13 +1,13 @@
 """Orders as OpenAPI shows them. Money is integer minor units of the order's currency."""
 
 import datetime as dt
-import re
 import uuid
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from contracts.orders import CancelReason, OrderStatus, PaymentMethodType
+from kit.moments import Moment
 from oltp.orders.domain import Filter, Item, Order, Outstanding, PaymentState, Recorded, Step, StoredOrder
 from oltp.orders.service import OrderView
 
@@ -15,36 +15,9 @@ _ORDER_ID = "0193a0c4-80aa-7e55-8c0e-5a1b9a4f6d02"
 _USER_ID = "0193a0c4-2b10-7a61-9d0f-0b6f3a4c8e21"
 _MOMENT = "2026-11-27T08:00:00.123456Z"
 
-_NUMBER: Final = re.compile(r"[-+]?[0-9]*\.?[0-9]*")
-
 LARGEST_TOTAL: Final = 999_999_999_999
 """Minor units that an order's total column holds: NUMERIC(12,2)."""
 
-
-def _representable(moment: dt.datetime) -> dt.datetime:
-    """A moment in UTC.
-
-    Raises:
-        ValueError: if it has none, at either end of the calendar.
-    """
-    try:
-        return moment.astimezone(dt.UTC)
-    except OverflowError:
-        raise ValueError("is outside of the calendar in UTC") from None
-
-
-def _rfc_3339(value: object) -> object:
-    """Refuses numbers, which pydantic would read as seconds since 1970.
-
-    Raises:
-        ValueError: if it is one.
-    """
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        raise ValueError("is not an RFC 3339 date and time")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_representable)]
 SearchText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
@@ -164,8 +137,9 @@ class OrderDetail(OrderSummary):
     payment: PaymentSummary = Field(description="How it is paid and what came of it.")
     timeline: list[TimelineEntry] = Field(description="Its steps, oldest first.")
     queue_position: int | None = Field(
-        description="While `pending`: messages that are taken up before it, 0 when it is its turn. "
-        "Null afterwards, and while it is not known.",
+        description="While `pending`: messages that are taken up before it; in a flash sale whose units are all held, "
+        "its place among those who wait for one. 0 when it is its turn, and never more than before. Null afterwards, "
+        "and while it is not known.",
         examples=[0],
     )
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contracts import redis_keys
-from contracts.admission import AcceptedOrder, OrderQueue
+from contracts.admission import AcceptedOrder, OrderQueue, QueuePlace
 from contracts.commands import CancelOrder
 from contracts.envelope import caused_id, registry
 from contracts.orders import CancelReason, OrderStatus
@@ -65,7 +65,7 @@ _accepted_decoder: Final = msgspec.json.Decoder(AcceptedOrder)
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
-    """An order with what its reader is shown besides. ``queue_position`` is None unless it is waiting to be taken up.
+    """An order with what its reader is shown besides. ``queue_position`` and ``place`` are None unless it is pending.
 
     ``stored`` is None as long as the saga has not written the order, or while Postgres is away.
     """
@@ -75,6 +75,7 @@ class OrderView:
     shipping_address: Mapping[str, Any]
     payment: PaymentState
     queue_position: int | None = None
+    place: QueuePlace | None = None
     stored: StoredOrder | None = None
 
 
@@ -139,12 +140,16 @@ class OrderReader:
             return await self._without_database(order_id)
         if stored is not None:
             await self._saw(stored)
+            place = None
+            if stored.status is OrderStatus.PENDING:
+                place = QueuePlace(order_id=order_id, first=stored.queue_position, log=None, sale_id=stored.sale_id)
             return OrderView(
                 user_id=stored.user_id,
                 order=stored.order,
                 shipping_address=stored.shipping_address,
                 payment=stored.payment,
-                queue_position=0 if stored.status is OrderStatus.PENDING else None,
+                queue_position=self._queue.position(place) if place is not None else None,
+                place=place,
                 stored=stored,
             )
         accepted = await self._accepted(order_id)
@@ -190,13 +195,14 @@ class OrderReader:
     def _waiting(self, accepted: AcceptedOrder, known: Facts) -> OrderView:
         order = order_of(facts_of_creation(accepted).joined(known))
         assert order is not None
-        pending = order.status is OrderStatus.PENDING
+        place = QueuePlace.of(accepted) if order.status is OrderStatus.PENDING else None
         return OrderView(
             user_id=accepted.user_id,
             order=order,
             shipping_address=msgspec.to_builtins(accepted.shipping_address),
             payment=payment_told(order),
-            queue_position=self._queue.position(accepted.log_partition, accepted.log_offset) if pending else None,
+            queue_position=self._queue.position(place) if place is not None else None,
+            place=place,
         )
 
 

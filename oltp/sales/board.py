@@ -43,8 +43,8 @@ class Board:
             return None
         return next((sale for sale in self._of.get(product_id, ()) if sale.is_open(now)), None)
 
-    def all(self) -> tuple[SaleCard, ...]:
-        """The sales that have not ended, as of the last look."""
+    def known(self) -> Collection[SaleCard]:
+        """The sales that run or will, as of the last look."""
         return self._known or ()
 
     async def standing(self, sales: Collection[SaleCard]) -> dict[str, SaleStanding]:
@@ -99,4 +99,4 @@ class Board:
         copy = await self._redis.get(_COPY)
         if copy is not None:
             self._take(_decoder.decode(copy))
-            log.warning("sales.from_copy", sales=len(self.all()))
+            log.warning("sales.from_copy", sales=len(self.known()))

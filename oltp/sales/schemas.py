@@ -4,8 +4,9 @@ import datetime as dt
 import uuid
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from kit.moments import Moment
 from oltp.sales.domain import MOST_WAITING, Opening, SaleState
 from oltp.sales.service import SaleView
 
@@ -30,8 +31,8 @@ class SaleOpen(_Write):
     unit_price: Annotated[int, Field(ge=1, le=999_999_999)] = Field(
         description="Price in minor units of the product's currency, below its normal price.", examples=[4999]
     )
-    starts_at: AwareDatetime = Field(description="From when on, with its offset; not past.", examples=[_START])
-    ends_at: AwareDatetime = Field(description="Until before when, with its offset.", examples=[_END])
+    starts_at: Moment = Field(description="From when on, with its offset; not past.", examples=[_START])
+    ends_at: Moment = Field(description="Until before when, with its offset.", examples=[_END])
     units_per_customer: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1, description="Units that one customer may have.", examples=[1]
     )
@@ -51,8 +52,8 @@ class SaleOpen(_Write):
             units_per_customer=self.units_per_customer,
             waiting_places=places,
             unit_price=self.unit_price,
-            starts_at=self.starts_at.astimezone(dt.UTC),
-            ends_at=self.ends_at.astimezone(dt.UTC),
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
         )
 
 

@@ -94,6 +94,7 @@ SAMPLE: Final = {
     "order_id": str(uuid.uuid4()),
     "product_id": str(uuid.uuid4()),
     "address_id": str(uuid.uuid4()),
+    "sale_id": str(uuid.uuid4()),
 }
 
 

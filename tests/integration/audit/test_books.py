@@ -5,18 +5,25 @@ from typing import Any, Final
 import asyncpg
 import httpx
 import pytest
+from redis.asyncio import Redis
 
-from audit import accepted, books, history, money, parcels, providers, quiet
+from audit import accepted, books, history, money, parcels, providers, quiet, sales
 from audit.history import History, Told
 from audit.log import AcceptedOrders, Progress
 from audit.report import Verdict
 from audit.settings import AuditSettings
+from contracts import redis_keys
 
-CHECKS: Final = (*books.STOCK, *books.ORDERS, *money.CHECKS, *parcels.CHECKS)
+CHECKS: Final = (*books.STOCK, *books.ORDERS, *money.CHECKS, *parcels.CHECKS, *sales.CHECKS)
 
 _ONE: Final = "(SELECT id FROM orders.orders WHERE status = '{}' ORDER BY id LIMIT 1)"
 DELIVERED, SHIPPED, PROCESSING = (_ONE.format(status) for status in ("delivered", "shipped", "processing"))
 REFUNDED: Final = "(SELECT order_id FROM payments.payments WHERE status = 'refunded' ORDER BY order_id LIMIT 1)"
+
+_SALE: Final = (
+    "INSERT INTO inventory.sales (sale_id, product_id, units, units_per_customer, taken, ends_at) "
+    "VALUES (gen_random_uuid(), gen_random_uuid(), 2, 1, {taken}, now());"
+)
 
 BREAKS: Final = {
     "stock.ledger": "UPDATE inventory.inventory SET quantity = quantity + 1 WHERE ctid = (SELECT min(ctid) FROM "
@@ -48,6 +55,13 @@ BREAKS: Final = {
     "money.moving": "UPDATE payments.payments SET next_attempt_at = now() - interval '2 minutes' WHERE order_id = "
     + REFUNDED,
     "parcels.orders": f"UPDATE shipping.fulfilments SET state = 'dispatched' WHERE order_id = {PROCESSING}",
+    "sales.units": _SALE.format(taken=1),
+    "sales.customers": _SALE.format(taken=0) + "INSERT INTO inventory.sale_customers SELECT sale_id, "
+    "gen_random_uuid(), 1, 1 FROM inventory.sales",
+    "sales.queue": _SALE.format(taken=0) + "INSERT INTO inventory.sale_claims SELECT (SELECT order_id FROM "
+    "inventory.reservations WHERE status = 'held' ORDER BY 1 LIMIT 1), sale_id, gen_random_uuid(), 1, 1, '{}' "
+    "FROM inventory.sales",
+    "sales.orders": f"UPDATE orders.orders SET sale = '{{}}' WHERE id = {PROCESSING}",
     "parcels.contents": f"UPDATE shipping.shipments SET items = '[]' WHERE order_id = {SHIPPED}",
 }
 """What breaks each check."""
@@ -201,3 +215,45 @@ def test_what_is_under_way_is_said() -> None:
     busy = quiet.unrest(Progress({"order-saga": 3}, {}, 0), ["1 × payment.charge"], rest)
     assert str(busy) == "order-saga is 3 behind; waiting for 1 × payment.charge"
     assert str(quiet.unrest(None, [], rest)) == "Kafka is away"
+
+
+async def test_the_flash_sales_gate_is_compared_claim_by_claim(connection: asyncpg.Connection, redis: Redis) -> None:
+    sale_id = await connection.fetchval(
+        f"""
+        WITH opened AS (
+            INSERT INTO sales.sales (id, product_id, price, currency, units, units_per_customer, waiting_places,
+                starts_at, ends_at, planned_ends_at, opened_by, opened_at)
+            SELECT gen_random_uuid(), product_id, 1, 'USD', 9, 9, 9, now(), now() + interval '1 h', now() + interval '1
+            h',
+                gen_random_uuid(), now()
+            FROM orders.order_items WHERE order_id = {PROCESSING} LIMIT 1 RETURNING id
+        )
+        UPDATE orders.orders SET sale = jsonb_build_object('sale_id', opened.id) FROM opened
+        WHERE orders.id = {PROCESSING} RETURNING opened.id::text
+        """
+    )
+    order = await connection.fetchrow(
+        f"""
+        SELECT o.id::text, o.user_id::text, i.quantity FROM orders.orders o JOIN orders.order_items i ON i.order_id =
+        o.id JOIN sales.sales s ON s.product_id = i.product_id WHERE o.id = {PROCESSING}
+        """
+    )
+    keys = redis_keys.sale(sale_id), redis_keys.sale_claims(sale_id), redis_keys.sale_customers(sale_id)
+    claim = f"{order['user_id']}:{order['quantity']}:sold:0"
+    try:
+        assert (await sales.judge(connection, redis)).count == 1
+        await redis.hset(keys[0], mapping={"claimed": order["quantity"], "sold": order["quantity"]})
+        await redis.hset(keys[1], order["id"], claim)
+        await redis.hset(keys[2], order["user_id"], order["quantity"])
+        assert (await sales.judge(connection, redis)).verdict is Verdict.HOLDS
+        await redis.hset(keys[2], order["user_id"], order["quantity"] + 1)
+        [offender] = (await sales.judge(connection, redis)).offenders
+        assert offender.id == order["user_id"]
+        await redis.hset(keys[0], "sold", 0)
+        await redis.hset(keys[1], order["id"], claim.replace("sold", "claimed"))
+        finding = await sales.judge(connection, redis)
+        assert {offender.id for offender in finding.offenders} == {order["id"], order["user_id"]}
+        await redis.hset(keys[0], "claimed", 0)
+        assert sale_id in {offender.id for offender in (await sales.judge(connection, redis)).offenders}
+    finally:
+        await redis.delete(*keys)

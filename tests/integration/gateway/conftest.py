@@ -1,6 +1,8 @@
 """A gateway of our own: real HTTP, Redis, Kafka and Postgres, with its own Redis database and a made-up shelf."""
 
 import asyncio
+import contextlib
+import datetime as dt
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
@@ -16,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from sqlalchemy.exc import IntegrityError
 
 from contracts import redis_keys
 from contracts.envelope import Envelope, decode, registry
@@ -27,12 +30,16 @@ from kit import redis as kit_redis
 from kit.app import Lifespan
 from kit.auth import Principal, Role, issue_access_token
 from kit.clock import SystemClock
+from kit.db import Database
 from kit.ids import new_id
 from kit.resources import Resources
 from kit.settings import Settings
 from oltp.gateway.app import create
 from oltp.gateway.settings import GatewaySettings
-from tests.sale_board import HandMadeBoard
+from sagas import store
+from sagas.batch import Batch, Snapshot
+from sagas.order import order_saga
+from tests.sale_board import HandMadeBoard, NobodyWaits
 
 REDIS_DATABASE: Final = 5
 BODY: Final[dict[str, Any]] = {
@@ -77,7 +84,7 @@ class Shelf:
 
         @asynccontextmanager
         async def opened(_: Resources) -> AsyncIterator[dict[str, Any]]:
-            yield {"products": self, "sales": self.sales}
+            yield {"products": self, "sales": self.sales, "sale_books": NobodyWaits()}
 
         return opened
 
@@ -286,3 +293,14 @@ async def order_events(serve: Serve) -> AsyncIterator[OrderEvents]:
             await events.stop()
     finally:
         await consumer.stop()
+
+
+async def written_by_the_saga(database: Database, *born: tuple[Envelope, OrderCreated, int, int]) -> None:
+    """Writes orders as the saga does, unless a running saga was faster."""
+    now = dt.datetime.now(dt.UTC)
+    for message in born:
+        batch = Batch(order_saga(), Snapshot(), now)
+        batch.take(*message)
+        with contextlib.suppress(IntegrityError):
+            async with database.write() as session:
+                await store.save(session, batch.changes, now)

@@ -2,11 +2,25 @@
 
 import asyncio
 import datetime as dt
+from dataclasses import replace
+
+from sqlalchemy import text
 
 from contracts import redis_keys
+from kit.db import Database
+from kit.ids import new_id
+from kit.resources import Resources
 from oltp.gateway.order_log import partition_of
-from oltp.sales.gate import SaleGate, Standing
-from tests.integration.gateway.conftest import Gateway, OrderEvents
+from oltp.gateway.sale_keeper import SaleKeeper
+from oltp.sales.gate import Claim, SaleGate, Standing
+from tests.integration.gateway.conftest import Gateway, OrderEvents, Serve, written_by_the_saga
+
+
+class StillLog:
+    """An order log in which the saga has nothing before it."""
+
+    def lag(self) -> int:
+        return 0
 
 
 async def test_the_sales_price_holds_in_its_window(gateway: Gateway, order_events: OrderEvents) -> None:
@@ -118,3 +132,45 @@ async def test_an_order_takes_one_product_that_is_in_a_sale(gateway: Gateway) ->
     answer = await shopper.checkout()
     assert (answer.status_code, answer.json()["type"]) == (409, "one-sale-at-a-time")
     assert answer.json()["product_ids"] == products
+
+
+async def test_the_keeper_sets_the_gate_right(
+    serve: Serve, order_events: OrderEvents, database: Database, resources: Resources
+) -> None:
+    async with serve(sale_keeper_seconds=3600) as gateway:
+        product_id = gateway.shelf.put()
+        sale = gateway.shelf.sales.put(product_id, units=5, waiting_places=5)
+        shoppers = [gateway.shopper() for _ in range(4)]
+        ids = []
+        for shopper in shoppers:
+            await shopper.put_in_cart({product_id: 1})
+            ids.append((await shopper.checkout()).json()["order_id"])
+        await written_by_the_saga(
+            database, *[(await order_events.created(shopper.user_id))[0] for shopper in shoppers[:3]]
+        )
+        gate, redis = SaleGate(gateway.redis), gateway.redis
+        keeper = SaleKeeper(replace(resources, redis=redis), gateway.shelf.sales, StillLog())
+        async with database.write() as session:
+            await session.execute(
+                text("UPDATE orders.orders SET status = 'cancelled', cancel_reason = 'sold_out' WHERE id = :id"),
+                {"id": ids[0]},
+            )
+            await session.execute(text("UPDATE orders.orders SET status = 'confirmed' WHERE id = :id"), {"id": ids[1]})
+        await gate.settle([(sale.sale_id, ids[2], Standing.GONE)])
+        abandoned = Claim(new_id(), new_id(), 1, Standing.CLAIMED, dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2))
+        await gate.restore(sale.sale_id, sale.ends_at, [abandoned])
+
+        before = await redis.hgetall(redis_keys.sale(sale.sale_id))
+        await keeper.round()
+        assert await redis.hgetall(redis_keys.sale(sale.sale_id)) == before, "what one round sees may be on its way"
+        await keeper.round()
+        standing = {order_id: claim.standing for order_id, claim in (await gate.claims(sale.sale_id)).items()}
+        assert standing == {ids[1]: Standing.SOLD, ids[2]: Standing.CLAIMED, ids[3]: Standing.CLAIMED}
+        assert await redis.hgetall(redis_keys.sale(sale.sale_id)) == {"claimed": "3", "sold": "1"}
+
+        await redis.flushdb()
+        await keeper.rebuild()
+        standing = {order_id: claim.standing for order_id, claim in (await gate.claims(sale.sale_id)).items()}
+        assert standing == {ids[1]: Standing.SOLD, ids[2]: Standing.CLAIMED}
+        customers = {shoppers[1].user_id: "1", shoppers[2].user_id: "1"}
+        assert await redis.hgetall(redis_keys.sale_customers(sale.sale_id)) == customers

@@ -1,34 +1,15 @@
 """A Redis that forgot everything learns the idempotency keys again before it admits anybody."""
 
 import asyncio
-import contextlib
-import datetime as dt
 
 from redis.asyncio import Redis
-from sqlalchemy.exc import IntegrityError
 
-from contracts.envelope import Envelope
-from contracts.events import OrderCreated
 from kit.db import Database
 from oltp.gateway.admission import EPOCH, record_key
-from sagas import store
-from sagas.batch import Batch, Snapshot
-from sagas.order import order_saga
-from tests.integration.gateway.conftest import OrderEvents, Serve
+from tests.integration.gateway.conftest import OrderEvents, Serve, written_by_the_saga
 
 QUICK = {"checkout_produce_seconds": 0.3, "checkout_recovery_wait_seconds": 0.5, "checkout_doubt_seconds": 0.0}
 DOUBTFUL = {**QUICK, "checkout_doubt_seconds": 30.0, "checkout_recovery_wait_seconds": 5.0}
-
-
-async def _written_by_the_saga(database: Database, *born: tuple[Envelope, OrderCreated, int, int]) -> None:
-    """Writes orders as the saga does, unless a running saga was faster."""
-    now = dt.datetime.now(dt.UTC)
-    for message in born:
-        batch = Batch(order_saga(), Snapshot(), now)
-        batch.take(*message)
-        with contextlib.suppress(IntegrityError):
-            async with database.write() as session:
-                await store.save(session, batch.changes, now)
 
 
 async def _forgets(redis: Redis) -> None:
@@ -55,7 +36,7 @@ async def test_the_same_answer_after_redis_forgot(serve: Serve, order_events: Or
         assert waiting.headers["retry-after"] == "1"
 
         for shopper in shoppers:
-            await _written_by_the_saga(database, *await order_events.created(shopper.user_id))
+            await written_by_the_saga(database, *await order_events.created(shopper.user_id))
         await order_events.commit()
         again = []
         for shopper in shoppers:
@@ -122,7 +103,7 @@ async def test_a_second_loss_during_the_recovery_starts_it_again(
         product = gateway.shelf.put()
         await shopper.put_in_cart({product: 1})
         first = await shopper.checkout("twice")
-        await _written_by_the_saga(database, *await order_events.created(shopper.user_id))
+        await written_by_the_saga(database, *await order_events.created(shopper.user_id))
         await order_events.commit()
         await _forgets(gateway.redis)
         again = asyncio.create_task(shopper.checkout("twice"))
@@ -149,7 +130,7 @@ async def test_an_order_that_arrives_after_the_recovery_is_the_one_that_a_retry_
         while len(await order_events.created(shopper.user_id)) < 2:
             assert not retry.done(), (await retry).text
             await asyncio.sleep(0.02)
-        await _written_by_the_saga(database, *late)
+        await written_by_the_saga(database, *late)
 
         answer = await retry
         assert (answer.status_code, answer.content) == (202, first.content)
@@ -164,7 +145,7 @@ async def test_in_doubt_an_answer_waits_until_the_saga_has_the_order(
         shopper = gateway.shopper()
         await shopper.put_in_cart({gateway.shelf.put(): 1})
         await shopper.checkout("before")
-        await _written_by_the_saga(database, *await order_events.created(shopper.user_id))
+        await written_by_the_saga(database, *await order_events.created(shopper.user_id))
         await _forgets(gateway.redis)
         await order_events.commit()
         await shopper.put_in_cart({gateway.shelf.put(): 1})
@@ -176,7 +157,7 @@ async def test_in_doubt_an_answer_waits_until_the_saga_has_the_order(
             payload.idempotency_key: (e, payload, p, o)
             for e, payload, p, o in await order_events.created(shopper.user_id)
         }["in-doubt"]
-        await _written_by_the_saga(database, new)
+        await written_by_the_saga(database, new)
         accepted = await shopper.checkout("in-doubt")
 
         assert accepted.status_code == 202

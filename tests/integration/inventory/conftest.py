@@ -11,9 +11,10 @@ from sqlalchemy import text
 from contracts.commands import FulfilInventory, ReleaseInventory, ReserveInventory
 from contracts.envelope import Envelope, Message, registry, seal
 from contracts.events import OrderConfirmed
-from contracts.orders import Address, OrderStatus, StockLine
+from contracts.orders import Address, OrderStatus, SaleTerms, StockLine
+from kit import outbox
 from kit.clock import FixedClock, SystemClock
-from kit.db import Database
+from kit.db import Database, WriteSession
 from kit.ids import new_id
 from kit.kafka import Received
 from kit.resources import Resources
@@ -142,6 +143,11 @@ class Floor:
         """Takes everything that the test made out of the books."""
         async with self.database.write() as session:
             products, orders = {"ids": self.products}, {"ids": list(self.orders)}
+            mine = text("SELECT sale_id FROM inventory.sales WHERE product_id = ANY(CAST(:ids AS uuid[]))")
+            sales = {"ids": list((await session.execute(mine, products)).scalars())}
+            for table in ("sale_claims", "sale_customers"):
+                await session.execute(text(f"DELETE FROM inventory.{table} WHERE sale_id = ANY(:ids)"), sales)
+            await session.execute(text("DELETE FROM inventory.sales WHERE sale_id = ANY(:ids)"), sales)
             for table in ("reservation_lines", "reservations", "stock_ledger"):
                 await session.execute(
                     text(f"DELETE FROM inventory.{table} WHERE order_id = ANY(CAST(:ids AS uuid[]))"), orders
@@ -158,12 +164,14 @@ class _Reserve:
     order_id: str
     country: str
 
-    def of(self, units: dict[str, int]) -> Received:
+    def of(self, units: dict[str, int], sale: SaleTerms | None = None, customer_id: str | None = None) -> Received:
         """The command for so many units of each product."""
         self.floor.orders.add(self.order_id)
         address = Address(name="A", line1="1", city="C", postal_code="1", country=self.country)
         lines = [StockLine(product_id=product_id, quantity=n) for product_id, n in units.items()]
-        payload = ReserveInventory(order_id=self.order_id, lines=lines, destination=address)
+        payload = ReserveInventory(
+            order_id=self.order_id, lines=lines, destination=address, customer_id=customer_id or new_id(), sale=sale
+        )
         return received(payload, key=self.order_id)
 
 
@@ -222,3 +230,17 @@ async def floor(resources: Resources, stock_redis: Redis) -> AsyncIterator[Floor
             ),
             {"ids": list(_WAREHOUSES)},
         )
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[Envelope]:
+    """What went through the outbox."""
+    sent: list[Envelope] = []
+    publish = outbox.publish
+
+    async def recorded(session: WriteSession, envelopes: list[Envelope]) -> None:
+        sent.extend(envelopes)
+        await publish(session, envelopes)
+
+    monkeypatch.setattr(outbox, "publish", recorded)
+    return sent

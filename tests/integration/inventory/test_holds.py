@@ -1,12 +1,8 @@
 import datetime as dt
 
-import pytest
-
 from contracts.envelope import Envelope
 from contracts.events import InventoryHoldExpired
-from kit import outbox
 from kit.clock import FixedClock
-from kit.db import WriteSession
 from kit.ids import new_id
 from oltp.inventory.service import HoldClock
 from tests.integration.inventory.books import overdue
@@ -14,20 +10,6 @@ from tests.integration.inventory.conftest import Floor, opened
 
 START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 """Long before any other hold in these books, so that only this test's are found."""
-
-
-@pytest.fixture
-def announced(monkeypatch: pytest.MonkeyPatch) -> list[Envelope]:
-    """What went through the outbox."""
-    sent: list[Envelope] = []
-    publish = outbox.publish
-
-    async def recorded(session: WriteSession, envelopes: list[Envelope]) -> None:
-        sent.extend(envelopes)
-        await publish(session, envelopes)
-
-    monkeypatch.setattr(outbox, "publish", recorded)
-    return sent
 
 
 async def test_an_ended_unpaid_hold_is_asked_about_once_a_minute_until_it_ends(

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from contracts import events, redis_keys
-from contracts.admission import AcceptedOrder
+from contracts.admission import AcceptedOrder, QueuePlace
 from contracts.envelope import Envelope, Message, registry, seal
 from contracts.orders import Address, Allocation, OrderLine, OrderStatus, PaymentMethod, PaymentMethodType
 from kit.app import create_app
@@ -170,8 +170,8 @@ def other(resources: Resources) -> Customer:
 class StillQueue:
     """A queue whose position is the offset."""
 
-    def position(self, partition: int, offset: int) -> int | None:
-        return offset
+    def position(self, place: QueuePlace) -> int | None:
+        return place.log[1] if place.log is not None else 0
 
 
 class DirectProducer(EventProducer):

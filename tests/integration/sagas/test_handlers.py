@@ -20,11 +20,13 @@ from contracts.orders import (
     OrderStatus,
     PaymentMethod,
     PaymentMethodType,
+    SaleTerms,
 )
 from kit.clock import FixedClock
 from kit.ids import new_id
 from kit.kafka import EventProducer, Outcome, Placement, Received
 from kit.resources import Resources
+from oltp.sales.gate import Claim, SaleGate, Standing
 from sagas import store
 from sagas.handlers import OrderSagaHandler
 from sagas.order import SAGA, Order
@@ -42,7 +44,7 @@ class Shop:
         self.handler = OrderSagaHandler(SAGA, resources.redis, self.clock)
         self.order_id, self.user_id, self.key = new_id(), new_id(), new_id()
 
-    def created(self) -> Envelope:
+    def created(self, sale: SaleTerms | None = None) -> Envelope:
         lines = [
             OrderLine(product_id=new_id(), sku=f"S{n}", name="Mug", category="home", quantity=n, unit_price=1250)
             for n in (1, 2)
@@ -61,6 +63,7 @@ class Shop:
             payment_method=method,
             queue_position=0,
             created_at=NOW,
+            sale=sale,
         )
         return self.seal(payload)
 
@@ -329,3 +332,52 @@ async def test_replies_carry_the_requests_correlation(shop: Shop) -> None:
     cancelled = (await shop.deliver(answer)).messages[0]
     assert (cancelled.type, cancelled.correlationid) == ("order.cancelled", "corr")
     assert (await shop.order()).cancel_reason == "out_of_stock"
+
+
+async def test_an_order_of_a_flash_sale_is_reserved_under_the_sales_key_and_counted_at_its_gate(shop: Shop) -> None:
+    sale = SaleTerms(
+        sale_id=new_id(), product_id=new_id(), units=5, units_per_customer=2, ends_at=NOW + dt.timedelta(hours=1)
+    )
+    gate = SaleGate(shop.resources.redis)
+    claim = Claim(shop.order_id, shop.user_id, 2, Standing.CLAIMED, NOW)
+    await gate.restore(sale.sale_id, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1), [claim])
+    _, reserved, paid, *_ = shop.life()
+
+    [reserve] = (await shop.deliver(shop.created(sale))).messages
+    command = registry.decode(reserve)
+    assert isinstance(command, commands.ReserveInventory)
+    assert (command.sale, command.customer_id) == (sale, shop.user_id)
+    assert (reserve.subject, reserve.key) == (shop.order_id, sale.product_id)
+    shop.clock.advance(dt.timedelta(seconds=61))
+    clock, produced = shop.saga_clock()
+    await clock.tick()
+    assert [(again.id, again.key, again.data) for again in produced] == [(reserve.id, reserve.key, reserve.data)]
+
+    async def standing() -> list[Standing]:
+        return [found.standing for found in (await gate.claims(sale.sale_id)).values()]
+
+    await shop.deliver(reserved)
+    assert await standing() == [Standing.CLAIMED]
+    for _ in range(2):
+        outcome = await shop.deliver(paid)
+        for afterwards in outcome.afterwards:
+            await afterwards()
+        assert await standing() == [Standing.SOLD]
+    cancelled = shop.seal(
+        commands.CancelOrder(order_id=shop.order_id, reason=CancelReason.CUSTOMER_REQUEST, actor_id=shop.user_id)
+    )
+    for message in (cancelled, shop.seal(events.ShipmentCancelled(order_id=shop.order_id))):
+        for afterwards in (await shop.deliver(message)).afterwards:
+            await afterwards()
+    assert await standing() == []
+
+
+async def test_a_sale_that_is_sold_out_is_the_reason_of_the_cancellation(shop: Shop) -> None:
+    for reason in (CancelReason.SOLD_OUT, CancelReason.ALREADY_BOUGHT, CancelReason.OUT_OF_STOCK):
+        shop = Shop(shop.resources)
+        await shop.deliver(shop.created())
+        failed = events.InventoryFailed(order_id=shop.order_id, reason=reason.value, product_ids=[])
+        [event] = (await shop.deliver(shop.seal(failed))).messages
+        told = registry.decode(event)
+        assert isinstance(told, events.OrderCancelled)
+        assert told.reason == reason == (await shop.order()).cancel_reason

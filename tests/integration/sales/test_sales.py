@@ -56,6 +56,9 @@ async def test_the_window_is_kept_to_the_moment(desk: Desk) -> None:
         ("starts_at", {"starts_at": _now(minutes=-5)}),
         ("ends_at", {"ends_at": _now(minutes=-1)}),
         ("ends_at", {"ends_at": _now(days=40)}),
+        ("ends_at", {"ends_at": "9999-12-31T23:59:59-05:00"}),
+        ("starts_at", {"starts_at": 1764266400}),
+        ("starts_at", {"starts_at": "2026-11-27T18:00:00"}),
     ],
 )
 async def test_what_can_not_be_is_named_by_its_field(desk: Desk, field: str, fields: dict[str, Any]) -> None:

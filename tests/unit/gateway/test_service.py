@@ -88,6 +88,12 @@ class _Producer:
 
 
 class _OrderLog:
+    def __init__(self, lag: int | None = None) -> None:
+        self._lag = lag
+
+    def lag(self) -> int | None:
+        return self._lag
+
     def backlog(self, order_id: str) -> int:
         return 7
 

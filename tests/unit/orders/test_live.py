@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from contracts.admission import QueuePlace
 from contracts.orders import OrderStatus
 from oltp.orders import live
 from oltp.orders.domain import Step
@@ -267,3 +268,53 @@ class TestSubscriptions:
 
         with pytest.raises(ConnectionError):
             await subscriptions.reconcile()
+
+
+class Queue:
+    """A queue in which every pending order is at one position."""
+
+    def __init__(self, position: int | None) -> None:
+        self.at = position
+
+    def position(self, place: QueuePlace) -> int | None:
+        return self.at
+
+
+def told(outbox: Outbox) -> list[Any]:
+    """The positions that were put on their way, besides the types of everything else."""
+    frames = []
+    while not outbox.queue.empty():
+        frame = orjson.loads(outbox.queue.get_nowait())
+        frames.append(frame["queue_position"] if frame["type"] == "queue" else frame["type"])
+    return frames
+
+
+async def test_a_pending_order_s_position_is_told_when_it_has_fallen(watch: OrderWatch, outbox: Outbox) -> None:
+    place = QueuePlace(order_id="one", first=9, log=(0, 9))
+    watch.begin('{"type":"snapshot"}', [("one", 1, "pending")], [(place, None)])
+    queue = Queue(7)
+    for position in (None, 7, 7, 8, 3, None, 5, 2):
+        queue.at = position
+        watch.tell_positions(queue)
+    assert told(outbox) == ["snapshot", 7, 3, 2]
+    tell(watch, 2)
+    queue.at = 1
+    watch.tell_positions(queue)
+    assert told(outbox) == ["order.moved"]
+
+
+async def test_who_watches_all_orders_hears_of_a_new_one_in_a_sale(outbox: Outbox, rereader: Notebook) -> None:
+    watch = UserWatch(outbox, rereader, "user", NOW)
+    watch.begin('{"type":"snapshot"}', [])
+    message = {
+        "type": "order.accepted",
+        "order_id": "two",
+        "queue_position": 4,
+        "log_partition": 0,
+        "log_offset": 4,
+        "sale_id": "sale",
+    }
+    watch.heard(orjson.dumps(message).decode(), message)
+    for position in (4, 3):
+        watch.tell_positions(Queue(position))
+    assert told(outbox) == ["snapshot", "order.accepted", 3]

@@ -163,6 +163,14 @@ def test_due_sends_again_with_doubling_intervals_and_the_same_attempt(booking: I
     assert not found.timed_out
 
 
+def test_due_never_tires(booking: Instance) -> None:
+    instance = booking
+    for _ in range(200):
+        assert instance.due_at is not None
+        instance = due(instance, instance.due_at).instance
+    assert instance.outstanding[0].tries == 201
+
+
 def test_due_leaves_what_is_not_due(booking: Instance) -> None:
     found = due(booking, NOW)
     assert (found.instance, found.send, found.timed_out) == (booking, (), False)

@@ -8,6 +8,8 @@ from multiprocessing import get_context
 
 import pytest
 
+from oltp.inventory.allotment import Allotment, SaleClaim
+from sagas import simulator
 from sagas.engine import Go, Saga, State
 from sagas.order import SAGA
 from sagas.simulator import BooksBroken, Odds, Run, simulate
@@ -89,3 +91,26 @@ def test_a_broken_table_is_found_out(broken: Saga, complaint: str) -> None:
         Run(caught.value.seed, saga=broken).run()
     assert again.value.trace == caught.value.trace
     assert f"--seed {caught.value.seed}" in str(caught.value)
+
+
+def _last_come(allotment: Allotment) -> SaleClaim | None:
+    queue = allotment.queue
+    return queue[-1] if queue and (allotment.never_free(1) or allotment.free(1)) else None
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "complaint"),
+    [
+        ("next_claim", _last_come, "was served and passed"),
+        ("free", lambda self, units: True, "oversold"),
+        ("over_share", lambda self, customer, units: False, "oversold"),
+        ("never_free", lambda self, units: False, "does not come to rest"),
+    ],
+)
+def test_a_broken_sale_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, method: str, broken: Callable[..., object], complaint: str
+) -> None:
+    monkeypatch.setattr(Allotment, method, broken)
+    monkeypatch.setattr(simulator, "MOST_STEPS_TO_REST", 1000)
+    with pytest.raises(BooksBroken, match=complaint):
+        simulate(range(0, 300, 3))
