@@ -14,6 +14,8 @@ from sagas.engine import Go, Saga, State
 from sagas.order import SAGA
 from sagas.simulator import BooksBroken, Odds, Run, simulate
 
+ORDINARY = [seed for seed in range(1000) if seed % 3]
+"""Seeds that are no flash sale, in which an order that is not released keeps others waiting."""
 SCHEDULES = 5000
 SLICES = 10
 
@@ -86,7 +88,7 @@ def ignoring(state: str, message: str) -> Saga:
 )
 def test_a_broken_table_is_found_out(broken: Saga, complaint: str) -> None:
     with pytest.raises(BooksBroken, match=complaint) as caught:
-        simulate(range(600), saga=broken)
+        simulate(ORDINARY[:400], saga=broken)
     with pytest.raises(BooksBroken, match=complaint) as again:
         Run(caught.value.seed, saga=broken).run()
     assert again.value.trace == caught.value.trace
