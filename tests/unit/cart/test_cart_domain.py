@@ -1,11 +1,14 @@
 """The pure rules of the cart."""
 
+import datetime as dt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.products import ProductCard
-from oltp.cart.domain import Cart, WarningCode, assemble, stock_warning
+from contracts.sales import SaleCard, SaleStanding
+from oltp.cart.domain import Cart, Offer, WarningCode, assemble, stock_warning
 
 
 def card(
@@ -88,3 +91,48 @@ def test_the_total_is_the_sum_of_the_lines(entries: dict[str, tuple[int, int]]):
     here = cart({i: q for i, (q, _) in entries.items()}, *(card(i, price=p) for i, (_, p) in entries.items()))
     assert here.total == sum(q * p for q, p in entries.values())
     assert here.total_quantity == sum(q for q, _ in entries.values())
+
+
+def offer(product_id: str, standing: SaleStanding | None) -> Offer:
+    moment = dt.datetime(2026, 11, 27, tzinfo=dt.UTC)
+    sale = SaleCard(
+        sale_id="sale",
+        product_id=product_id,
+        unit_price=600,
+        currency="USD",
+        units=10,
+        units_per_customer=2,
+        waiting_places=5,
+        starts_at=moment,
+        ends_at=moment + dt.timedelta(hours=1),
+    )
+    return Offer(sale, standing)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "standing", "code"),
+    [
+        (1, None, None),
+        (2, SaleStanding(left=2, admits=True), None),
+        (3, SaleStanding(left=9, admits=True), WarningCode.SALE_LIMIT),
+        (3, None, WarningCode.SALE_LIMIT),
+        (2, SaleStanding(left=1, admits=True), WarningCode.WAITING_LIST),
+        (1, SaleStanding(left=0, admits=False), WarningCode.SOLD_OUT),
+    ],
+)
+def test_a_line_in_a_flash_sale_has_its_price_and_its_warning(
+    quantity: int, standing: SaleStanding | None, code: WarningCode | None
+) -> None:
+    offers = {"kettle": offer("kettle", standing)}
+    found = assemble({"kettle": quantity}, {"kettle": card("kettle")}, {"kettle": 0}, offers, currency="USD", low=10)
+    (line,) = found.lines
+    assert line.unit_price == 600
+    assert (line.warning.code if line.warning else None) == code
+
+
+def test_two_products_in_flash_sales_are_bought_one_by_one() -> None:
+    cards = {name: card(name) for name in ("kettle", "pan")}
+    offers = {name: offer(name, SaleStanding(left=9, admits=True)) for name in cards}
+    found = assemble(dict.fromkeys(cards, 1), cards, {}, offers, currency="USD", low=10)
+    assert [line.warning and line.warning.code for line in found.lines] == [WarningCode.ONE_SALE] * 2
+    assert not found.can_checkout
