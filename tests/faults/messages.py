@@ -89,7 +89,7 @@ async def deliver(bootstrap: str, messages: Sequence[Stored], chance: random.Ran
 async def everything_again(bootstrap: str, keys: Iterable[str], chance: random.Random) -> AsyncIterator[None]:
     """While the block runs, each message with one of the keys is stored again, later, in another order and place."""
     wanted = {key.encode() for key in keys}
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5, max_batch_size=262_144)
     await producer.start()
     late: set[asyncio.Task[None]] = set()
 

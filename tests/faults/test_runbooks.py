@@ -113,5 +113,5 @@ async def test_the_books_do_not_balance(rig: Rig) -> None:
     report = orjson.loads(out)
     assert report["stock.ledger"] == "broken"
     assert any(str(product_id) in str(offender) for offender in report["stock.ledger.offenders"])
-    code, out = await surge("audit", "--wait", "0")
+    code, out = await surge("audit", "--wait", "60")
     assert code == 0, out
