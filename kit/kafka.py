@@ -31,7 +31,7 @@ ENVELOPE_ERRORS: Final = (ValueError,)
 _RUSH: Final = 40
 BREATH: Final = 0.1
 """Seconds that a consumer waits after a batch of :data:`_RUSH` or more messages, so that the next one can grow; after a
-smaller one accordingly less. A batch costs as much as some twenty messages: in a rush more of them share that."""
+smaller one accordingly less. A batch has costs of its own: in a rush more messages share them."""
 
 _SHORTEST_BREATH: Final = 0.01
 
@@ -141,7 +141,7 @@ class EventProducer:
 
 
 async def _send_batches(producer: AIOKafkaProducer, envelopes: Sequence[Envelope]) -> list[Placement]:
-    """Sends many messages as one record batch a partition: a tenth of the CPU of sending them one by one."""
+    """Sends many messages as one record batch a partition, without a future and a round of the partitioner for each."""
     by_partition: dict[tuple[str, int], list[int]] = {}
     partitions: dict[str, int] = {}
     for place, envelope in enumerate(envelopes):

