@@ -433,7 +433,8 @@ class Cards:
                 """
             )
         )
-        return Snapshot(*row.one())
+        xmin, xmax = row.one()
+        return Snapshot(xmin, xmax)
 
     async def changed_since(self, xid: int, *, until: int) -> list[VersionedCard]:
         """Cards of the products whose present state was made by a transaction from ``xid`` on and below ``until``."""
