@@ -425,7 +425,7 @@ class Cards:
 
     async def snapshot(self) -> Snapshot:
         """What this session's next statement will see at least."""
-        row = await self._session.execute(
+        rows = await self._session.execute(
             text(
                 """
                 SELECT pg_snapshot_xmin(now_visible)::text::bigint, pg_snapshot_xmax(now_visible)::text::bigint
@@ -433,8 +433,8 @@ class Cards:
                 """
             )
         )
-        xmin, xmax = row.one()
-        return Snapshot(xmin, xmax)
+        row = rows.one()
+        return Snapshot(row[0], row[1])
 
     async def changed_since(self, xid: int, *, until: int) -> list[VersionedCard]:
         """Cards of the products whose present state was made by a transaction from ``xid`` on and below ``until``."""
