@@ -20,16 +20,18 @@ SHIPPING_COMMANDS: Final = "shipping-commands"
 CATALOG_EVENTS: Final = "catalog-events"
 ACCOUNT_EVENTS: Final = "account-events"
 SALE_EVENTS: Final = "sale-events"
+STOREFRONT_EVENTS: Final = "storefront-events"
 DEAD_LETTERS: Final = "dead-letters"
 
 
 class Topic(NamedTuple):
-    """A topic's shape. ``key`` names the id that every message is keyed by."""
+    """A topic's shape. ``key`` names the id that every message is keyed by; ``days`` is for how long they are kept."""
 
     name: str
     key: str
     purpose: str
     partitions: int = 6
+    days: int | None = None
 
 
 TOPICS: Final = (
@@ -49,5 +51,6 @@ TOPICS: Final = (
     Topic(CATALOG_EVENTS, "product id", "a product was created, changed, re-priced or deactivated"),
     Topic(ACCOUNT_EVENTS, "user id", "a customer registered or changed their contact data"),
     Topic(SALE_EVENTS, "product id", "a flash sale was ended before its time"),
+    Topic(STOREFRONT_EVENTS, "session id", "a visitor looked, searched, changed a cart or went to checkout", days=7),
     Topic(DEAD_LETTERS, "the message's own key", "messages that a consumer gave up on, with the error", 1),
 )

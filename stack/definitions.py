@@ -368,7 +368,7 @@ def connect_settings(*, bind: str, host: str, port: int, bootstrap: str, plugins
 
 
 TOPIC_SETTINGS: Final[Mapping[str, str]] = {"retention.ms": "-1", "min.insync.replicas": "1"}
-"""Of every topic in ``contracts.topics``: an order's messages are kept for good."""
+"""Of every topic in ``contracts.topics`` that names no days of its own: an order's messages are kept for good."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from contracts.topics import TOPICS
+from contracts.topics import TOPICS, Topic
 from stack.definitions import TOPIC_SETTINGS
 from stack.errors import StackError
 
@@ -41,7 +41,10 @@ async def ensure_topics(bootstrap: str, *, replication: int = 1) -> str:
         if absent:
             settings = {**TOPIC_SETTINGS, "min.insync.replicas": str(max(1, replication - 1))}
             answer = await client.create_topics(
-                [NewTopic(topic.name, topic.partitions, replication, topic_configs=settings) for topic in absent]
+                [
+                    NewTopic(topic.name, topic.partitions, replication, topic_configs={**settings, **_kept(topic)})
+                    for topic in absent
+                ]
             )
             for name, code, *rest in answer.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
@@ -57,6 +60,10 @@ async def ensure_topics(bootstrap: str, *, replication: int = 1) -> str:
         if shrunk:
             raise StackError(f"these topics have more partitions than contracts/topics.py says: {', '.join(shrunk)}")
     return f"{len(TOPICS)} topics" + (f", {len(absent)} created" if absent else "")
+
+
+def _kept(topic: Topic) -> dict[str, str]:
+    return {} if topic.days is None else {"retention.ms": str(topic.days * 86_400_000)}
 
 
 @dataclass(frozen=True, slots=True)
