@@ -149,7 +149,8 @@ def page() -> str:
             plain = PLAIN[topic.name]
             lines += ["", f"### {plain.__name__}", "", _summary(plain), "", *_fields(schemas[plain.__name__])]
     lines += ["", "## Shared values"]
-    payloads = {cls.__name__ for cls in (*registry.types().values(), *PLAIN.values(), Envelope)}
+    carried: list[type[msgspec.Struct]] = [*registry.types().values(), *PLAIN.values(), Envelope]
+    payloads = {cls.__name__ for cls in carried}
     for name, schema in sorted(schemas.items()):
         if name in payloads:
             continue
