@@ -108,8 +108,8 @@ async def run(
         settings: where its stores are; by default from the environment.
         wait: seconds to wait for the shop to be quiet. What needs quiet is judged anyway once it has stood for
             :data:`STANDING` seconds, and not judged if it keeps changing.
-        rest: whether to wait for quiet even if nothing differs. Without it an audit that finds the stores of a busy
-            shop equal is content.
+        rest: whether to wait for quiet even if nothing differs. Without it an audit of a busy shop is content once
+            everything that differed at one look has been found equal since: what differs now is under way.
         note: told what is being waited for.
 
     Raises:
@@ -129,12 +129,17 @@ async def run(
         stack.push_async_callback(broker.close)
         auditor = _Auditor(settings, redis_client, mongo, http, broker)
         began = time.monotonic()
+        pending: set[tuple[str, str]] | None = None
         while True:
             now = time.monotonic()
             findings, unrest = await auditor.look()
             seen = auditor.remember(findings, now)
             broken = any(f.count and not f.warning for f in findings)
             if not broken and (unrest.quiet or not rest):
+                break
+            pending = _pending(findings, pending)
+            if not rest and pending is not None and not pending:
+                findings = [_passing(finding) for finding in findings]
                 break
             standing = time.monotonic() - max(seen.values(), default=now)
             if broken and unrest.quiet and standing >= min(STANDING, wait):
@@ -146,6 +151,25 @@ async def run(
                 note(str(unrest) or "differences may still settle")
             await asyncio.sleep(_PAUSE)
         return Report(clock.now(), time.monotonic() - began, unrest.quiet, str(unrest), tuple(findings))
+
+
+def _pending(findings: Iterable[Finding], before: set[tuple[str, str]] | None) -> set[tuple[str, str]] | None:
+    """What has differed at every look since one that named all of its differences; None if this look did not.
+
+    A difference that no message under way can explain makes a look count for nothing.
+    """
+    differing = [finding for finding in findings if finding.count and not finding.warning]
+    if not all(finding.needs_quiet and finding.count == len(finding.offenders) for finding in differing):
+        return None
+    present = {(finding.key, offender.id) for finding in differing for offender in finding.offenders}
+    return present if before is None else before & present
+
+
+def _passing(finding: Finding) -> Finding:
+    """What differed at the last look alone, as a note."""
+    if not finding.count or finding.warning:
+        return finding
+    return replace(finding, offenders=(), count=0, note=f"{finding.count} under way at the last look")
 
 
 def _settle(finding: Finding, seen: dict[tuple[str, Offender], float], unrest: Unrest) -> Finding:

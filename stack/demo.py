@@ -46,7 +46,7 @@ ORDERS: Final = 500
 ORDERS_A_CUSTOMER: Final = 3
 """The shop takes three checkouts of a customer in a minute."""
 
-CONCURRENCY: Final = 24
+CONCURRENCY: Final = 12
 SIGN_INS: Final = 6
 DECLINES: Final = 0.08
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -10,8 +11,8 @@ from rich.console import Console
 
 from audit.log import AcceptedOrders, Progress
 from audit.quiet import unrest
-from audit.report import NAMED, Finding, Offender, Report, Verdict, away
-from audit.run import STANDING, _settle
+from audit.report import NAMED, Finding, Offender, Report, Verdict, away, found
+from audit.run import STANDING, _passing, _pending, _settle
 from contracts.envelope import encode, seal
 from contracts.events import OrderCreated
 from contracts.orders import Address, PaymentMethod, PaymentMethodType
@@ -93,6 +94,24 @@ def test_what_has_stood_long_enough_is_a_break_even_in_unrest() -> None:
     settled = _settle(finding, since, busy)
     assert settled.verdict is Verdict.BROKEN
     assert settled.offenders == (finding.offenders[2],)
+
+
+def test_a_busy_shop_is_judged_once_all_that_differed_was_equal_at_some_look() -> None:
+    def look(*orders: str, capped: bool = False, needs_quiet: bool = True) -> list[Finding]:
+        offenders = [Offender(order, f"seen among {orders}") for order in orders]
+        finding = found("history.orders", "history", offenders, needs_quiet=needs_quiet)
+        return [replace(finding, count=finding.count + capped)]
+
+    first = _pending(look("a", "b"), None)
+    assert first == {("history.orders", "a"), ("history.orders", "b")}
+    second = _pending(look("b", "c"), first)
+    assert second == {("history.orders", "b")}
+    assert _pending(look("a", "c"), second) == set()
+    assert _pending(look("a", capped=True), first) is None
+    assert _pending(look("a", needs_quiet=False), first) is None
+    (passing,) = map(_passing, look("a", "c"))
+    assert passing.verdict is Verdict.HOLDS
+    assert passing.note == "2 under way at the last look"
 
 
 def test_orders_are_read_from_the_log_by_message_type() -> None:
