@@ -20,6 +20,7 @@ HISTORIES: Final = {
     "shipping": "oltp.shipping",
     "notifications": "oltp.notifications",
     "sales": "oltp.sales",
+    "experiments": "oltp.experiments",
 }
 """Schema → the package whose ``migrations/versions`` folder holds its history."""
 

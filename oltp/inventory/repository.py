@@ -2,7 +2,8 @@
 
 The books hold, at any moment and in any one snapshot, for each product and warehouse:
 
-1. ``inventory.quantity = Σ stock_ledger.delta``: initial + restocked ± adjusted − shipped is what lies on the shelf;
+1. ``inventory.quantity = Σ stock_ledger.delta``: initial + restocked ± adjusted − shipped − settled is what lies on the
+   shelf; ``settled`` is a month's units of orders that were brought in without reservations of their own;
 2. ``inventory.reserved_quantity = Σ reservation_lines.quantity`` of the reservations that are ``held``;
 3. ``−Σ stock_ledger.delta`` of kind ``shipped`` ``= Σ reservation_lines.quantity`` of those ``fulfilled``, for each
    order too: what was sold;

@@ -37,6 +37,7 @@ class LedgerKind(enum.StrEnum):
     RESTOCK = "restock"
     ADJUSTMENT = "adjustment"
     SHIPPED = "shipped"
+    SETTLED = "settled"
 
 
 class _Schema(BaseModel):
