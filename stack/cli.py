@@ -46,6 +46,7 @@ DELEGATES: Final = (
         "generate", "stack.generate.cli:app", "Send live orders straight to Kafka, at a rate and after a pattern."
     ),
     Delegate("bench", "stack.bench.cli:app", "Measure the running shop."),
+    Delegate("dbt", "stack.dbt:app", "Build, test and document the warehouse's models."),
 )
 
 

@@ -1,0 +1,4 @@
+{# A model lies in the schema that is configured for it, whoever runs dbt: one warehouse, one set of schemas. #}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ custom_schema_name | trim if custom_schema_name else target.schema }}
+{%- endmacro %}

@@ -1,0 +1,63 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='delete+insert',
+        unique_key=['order_id', 'order_item_id'],
+        indexes=[
+            {'columns': ['order_id', 'order_item_id'], 'unique': true},
+            {'columns': ['_emitted_at']},
+            {'columns': ['_built_at']},
+            {'columns': ['order_date'], 'type': 'brin'},
+        ],
+    )
+}}
+
+with new_items as (
+    select order_item_id, order_id, product_id, quantity, unit_price, is_deleted, _emitted_at
+    from {{ ref('stg_orders__order_items') }}
+    {% if is_incremental() %}
+    where _emitted_at > {{ taken_until(source('orders', 'order_items')) }}
+    {% endif %}
+),
+
+items as (
+    select * from new_items
+    {% if is_incremental() %}
+    union all
+    -- items whose order has changed; raw has no index to find them by
+    select
+        known.order_item_id,
+        known.order_id,
+        known.product_id,
+        known.quantity,
+        known.unit_price,
+        known.is_item_deleted,
+        known._emitted_at
+    from {{ this }} as known
+    where known.order_id in (select order_id from {{ ref('fct_orders') }} where _built_at > {{ built_until() }})
+      and not exists (
+        select from new_items
+        where new_items.order_id = known.order_id and new_items.order_item_id = known.order_item_id
+    )
+    {% endif %}
+)
+
+select
+    items.order_item_id,
+    items.order_id,
+    items.product_id,
+    orders.user_id,
+    items.quantity,
+    items.unit_price,
+    items.quantity * items.unit_price as amount,
+    orders.status as order_status,
+    coalesce(orders.is_sale, false) and not items.is_deleted as is_sale,
+    coalesce(orders.is_cancelled, false) and not items.is_deleted as is_cancelled,
+    orders.ordered_at,
+    orders.order_date,
+    items.is_deleted as is_item_deleted,
+    items.is_deleted or coalesce(orders.is_deleted, true) as is_deleted,
+    items._emitted_at,
+    now() as _built_at
+from items
+left join {{ ref('fct_orders') }} as orders using (order_id)
