@@ -42,3 +42,59 @@
 {% macro utc_date(moment) -%}
     ({{ moment }} at time zone 'UTC')::date
 {%- endmacro %}
+
+{# What came of a payment. Voided ones were never charged: they are no failures, and open ones have no outcome yet. #}
+{% macro payment_outcome(status) -%}
+    case
+        when {{ status }} in ('succeeded', 'refunding', 'refunded') then 'succeeded'
+        when {{ status }} in ('failed', 'voided') then {{ status }}
+        else 'open'
+    end
+{%- endmacro %}
+
+{# Declines by which a bank says that it suspects the buyer. #}
+{% macro is_fraud_decline(reason) -%}
+    {{ reason }} in ('fraudulent', 'lost_card', 'stolen_card')
+{%- endmacro %}
+
+{# Days that the available units last at the pace of the last thirty days; null where nothing sells. #}
+{% macro days_of_cover(available, units_30d) -%}
+    round({{ available }} * 30.0 / nullif({{ units_30d }}, 0), 1)
+{%- endmacro %}
+
+{# A customer is at risk who has ordered, but not for ninety days. #}
+{% macro is_at_risk(last_ordered_at) -%}
+    {{ last_ordered_at }} < now() - interval '90 days'
+{%- endmacro %}
+
+{# One segment a customer; what comes first wins. High value is the top tenth by what they spent. #}
+{% macro customer_segment(orders, spend_rank, last_ordered_at) -%}
+    case
+        when {{ orders }} = 0 then 'never ordered'
+        when {{ is_at_risk(last_ordered_at) }} and {{ spend_rank }} >= 0.9 then 'high value at risk'
+        when {{ is_at_risk(last_ordered_at) }} then 'at risk'
+        when {{ spend_rank }} >= 0.9 then 'high value'
+        when {{ orders }} = 1 then 'new'
+        else 'regular'
+    end
+{%- endmacro %}
+
+{# The statistic of the two-proportion z-test with pooled variance: beyond ±1.96 the difference is significant at 5 %. #}
+{% macro two_proportion_z(part, whole, control_part, control_whole) -%}
+    round((
+        ({{ part }}::numeric / {{ whole }} - {{ control_part }}::numeric / nullif({{ control_whole }}, 0))
+        / nullif(sqrt(
+            (({{ part }} + {{ control_part }})::numeric / ({{ whole }} + {{ control_whole }}))
+            * (1 - ({{ part }} + {{ control_part }})::numeric / ({{ whole }} + {{ control_whole }}))
+            * (1.0 / {{ whole }} + 1.0 / {{ control_whole }})
+        ), 0)
+    )::numeric, 4)
+{%- endmacro %}
+
+{# Welch's t of two means with their sample variances. #}
+{% macro welch_t(mean, variance, n, control_mean, control_variance, control_n) -%}
+    round((
+        ({{ mean }} - {{ control_mean }})
+        / nullif(sqrt({{ variance }} / {{ n }} + {{ control_variance }} / {{ control_n }}), 0)
+    )::numeric, 4)
+{%- endmacro %}

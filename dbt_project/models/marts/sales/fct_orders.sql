@@ -28,6 +28,7 @@ select
     region,
     city,
     flash_sale_id,
+    client_ip,
     ordered_at,
     {{ utc_date('ordered_at') }} as order_date,
     updated_at,

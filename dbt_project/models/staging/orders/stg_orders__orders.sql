@@ -10,6 +10,7 @@ select
     shipping_address ->> 'region' as region,
     shipping_address ->> 'city' as city,
     (sale ->> 'sale_id')::uuid as flash_sale_id,
+    nullif(client_ip, '') as client_ip,
     created_at as ordered_at,
     updated_at,
     coalesce(__deleted, false) as is_deleted,

@@ -8,7 +8,7 @@ select
     estimated_delivery as estimated_at,
     -- a delay moves the estimate: what was promised is the estimate without it
     estimated_delivery - make_interval(secs => delay_seconds) as promised_at,
-    delay_seconds,
+    round(delay_seconds)::integer as delay_seconds,
     created_at as booked_at,
     dispatched_at,
     delivered_at,

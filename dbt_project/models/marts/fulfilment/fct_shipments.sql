@@ -1,0 +1,65 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='delete+insert',
+        unique_key=['order_id', 'shipment_id'],
+        indexes=[
+            {'columns': ['order_id', 'shipment_id'], 'unique': true},
+            {'columns': ['_emitted_at']},
+            {'columns': ['_built_at']},
+            {'columns': ['booked_date']},
+        ],
+    )
+}}
+
+with new_shipments as (
+    select
+        shipment_id, order_id, warehouse_id, carrier, service_level, status, promised_at, delay_seconds,
+        booked_at, dispatched_at, delivered_at, is_deleted, _emitted_at
+    from {{ ref('stg_shipping__shipments') }}
+    {% if is_incremental() %}
+    where _emitted_at > {{ taken_until(source('shipping', 'shipments')) }}
+    {% endif %}
+),
+
+shipments as (
+    select * from new_shipments
+    {% if is_incremental() %}
+    union all
+    -- parcels that came before their orders; what a parcel takes from its order never changes afterwards
+    select
+        shipment_id, order_id, warehouse_id, carrier, service_level, status, promised_at, delay_seconds,
+        booked_at, dispatched_at, delivered_at, is_deleted, _emitted_at
+    from {{ this }} as known
+    where known.ordered_at is null
+      and not exists (
+        select from new_shipments
+        where new_shipments.order_id = known.order_id and new_shipments.shipment_id = known.shipment_id
+    )
+    {% endif %}
+)
+
+select
+    shipments.shipment_id,
+    shipments.order_id,
+    shipments.warehouse_id,
+    shipments.carrier,
+    shipments.service_level,
+    shipments.status,
+    orders.country,
+    orders.region,
+    orders.ordered_at,
+    shipments.booked_at,
+    {{ utc_date('shipments.booked_at') }} as booked_date,
+    shipments.promised_at,
+    shipments.dispatched_at,
+    shipments.delivered_at,
+    shipments.delay_seconds,
+    shipments.delivered_at <= shipments.promised_at as is_on_time,
+    extract(epoch from shipments.dispatched_at - orders.ordered_at)::integer as seconds_to_ship,
+    extract(epoch from shipments.delivered_at - orders.ordered_at)::integer as seconds_to_deliver,
+    shipments.is_deleted,
+    shipments._emitted_at,
+    now() as _built_at
+from shipments
+left join {{ ref('fct_orders') }} as orders using (order_id)

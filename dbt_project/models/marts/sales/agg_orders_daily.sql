@@ -1,0 +1,28 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='delete+insert',
+        unique_key='order_date',
+        indexes=[
+            {
+                'columns': ['order_date', 'status', 'cancel_reason', 'payment_method', 'country', 'region'],
+                'unique': true,
+            },
+        ],
+    )
+}}
+
+select
+    order_date,
+    status,
+    coalesce(cancel_reason, '') as cancel_reason,
+    payment_method,
+    coalesce(country, '') as country,
+    coalesce(region, '') as region,
+    {{ order_measures() }},
+    now() as _built_at
+from {{ ref('fct_orders') }}
+{% if is_incremental() %}
+where order_date in (select order_date from {{ ref('fct_orders') }} where _built_at > {{ built_until() }})
+{% endif %}
+group by 1, 2, 3, 4, 5, 6
