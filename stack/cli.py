@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
@@ -82,17 +83,26 @@ def up(
     servers_only: Annotated[
         bool, typer.Option("--servers", help="Only Postgres, Redis, Kafka, Connect and the document store.")
     ] = False,
+    platform: Annotated[
+        bool | None,
+        typer.Option(
+            "--platform/--no-platform", help="With or without the data platform; remembered. With it unless told."
+        ),
+    ] = None,
 ) -> None:
     """Set up and start everything; heal what is down. Safe to repeat.
 
+    The shop comes first; the data platform starts beside the demo's orders.
     SURGE_REPLICAS=gateway=2,saga=2 runs several processes of a role, and is remembered until it is given again.
     """
-    from stack.definitions import SERVERS
+    from stack.definitions import SERVERS, Part
     from stack.up import Start
 
     instance = instances.current()
+    if platform is not None:
+        instance = replace(instance, platform=platform)
     began = time.monotonic()
-    names = SERVERS if servers_only else tuple(instance.processes)
+    names = SERVERS if servers_only else instance.names(Part.SHOP)
     with instance.alone(), Progress(f"surge up ({instance.name}, ports {instance.port_base}…)") as progress:
         start = Start(instance, progress, names, seeded=not servers_only)
         asyncio.run(start.run())
@@ -100,14 +110,41 @@ def up(
     if servers_only:
         return
     if demo and start.launched:
-        from stack.demo import rush
-
-        asyncio.run(rush())
-        console.print(f"done after {time.monotonic() - began:.1f} s")
+        asyncio.run(_rush_and_platform(instance, began))
         return
+    if instance.platform:
+        with instance.alone(), Progress("data platform") as progress:
+            asyncio.run(Start(instance, progress, instance.names(Part.PLATFORM), seeded=False).run())
     from stack.welcome import welcome
 
     console.print(welcome(instance))
+
+
+async def _rush_and_platform(instance: instances.Instance, began: float) -> None:
+    """The demo's orders, and beside them the data platform's start, which is told of at the end."""
+    from stack.definitions import Part
+    from stack.demo import rush
+    from stack.up import Start
+
+    async def start_platform() -> str:
+        if not instance.platform:
+            return "left away: `surge up --platform` adds it"
+        with instance.alone():
+            await Start(instance, Progress("data platform", silent=True), instance.names(Part.PLATFORM)).run()
+        return f"up after {time.monotonic() - began:.1f} s"
+
+    starting = asyncio.create_task(start_platform())
+    try:
+        await rush()
+        console.print(f"done after {time.monotonic() - began:.1f} s")
+        if not starting.done():
+            with console.status("the data platform is starting"):
+                await starting
+    except BaseException:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        raise
+    console.print(f"data platform: {await starting}")
 
 
 @app.command()
@@ -196,20 +233,25 @@ def reset(
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def psql(context: typer.Context) -> None:
+def psql(
+    context: typer.Context,
+    warehouse: Annotated[bool, typer.Option("--warehouse", help="The warehouse instead, as its transformer.")] = False,
+) -> None:
     """Open psql on the shop's database; further arguments go to psql."""
     from stack import tools
-    from stack.definitions import POSTGRES, PROCESSES
-    from stack.environment import DATABASE, OWNER, ensure_secrets
+    from stack.definitions import POSTGRES, PROCESSES, WAREHOUSE
+    from stack.environment import DATABASE, OWNER, WAREHOUSE_DATABASE, ensure_secrets
 
     instance = instances.current()
     beside = tools.need(tools.postgres_bin(), "PostgreSQL") / "psql"
     program = str(beside) if beside.exists() else shutil.which("psql")
     if program is None:
         raise StackError("psql is missing: install PostgreSQL's client")
-    os.environ["PGPASSWORD"] = ensure_secrets(instance)["SURGE_DATABASE_PASSWORD"]
-    port = str(instance.port(PROCESSES[POSTGRES].port))
-    os.execv(program, [program, "-h", "127.0.0.1", "-p", port, "-U", OWNER, "-d", DATABASE, *context.args])  # noqa: S606
+    password = "SURGE_TRANSFORMER_PASSWORD" if warehouse else "SURGE_DATABASE_PASSWORD"
+    os.environ["PGPASSWORD"] = ensure_secrets(instance)[password]
+    port = str(instance.port(PROCESSES[WAREHOUSE if warehouse else POSTGRES].port))
+    user, database = ("transformer", WAREHOUSE_DATABASE) if warehouse else (OWNER, DATABASE)
+    os.execv(program, [program, "-h", "127.0.0.1", "-p", port, "-U", user, "-d", database, *context.args])  # noqa: S606
 
 
 @app.command()

@@ -20,13 +20,21 @@ class Probe(StrEnum):
     HTTP = "http"
 
 
+class Part(StrEnum):
+    """Which half of the system a process belongs to. An instance may do without the platform."""
+
+    SHOP = "shop"
+    PLATFORM = "platform"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """One supervised process.
 
     ``ports`` are offsets from the instance's port base, the one that readiness asks first. ``after`` names the
-    processes and the steps (``migrations``, ``topics``, ``seed``) that must be done before it starts. ``module`` is
-    run by Python with the services' settings; a process without it is a server, whose command ``stack.servers`` knows.
+    processes and the steps (``migrations``, ``topics``, ``seed``, ``raw``) that must be done before it starts.
+    ``module`` is run by Python with the services' settings; a process without it is a server, whose command
+    ``stack.servers`` knows. ``part``: one of the data platform's is started after the shop's, or left away.
     ``groups`` are the Kafka consumer groups that it reads in. ``entrance``: its copies take connections at one more
     port, which the kernel spreads over them. ``copy_of`` is the role of a second or later process of it. ``nice``
     lowers the priority of what may lag behind the orders in a rush.
@@ -44,6 +52,7 @@ class Process:
     entrance: int | None = None
     copy_of: str = ""
     nice: int = 0
+    part: Part = Part.SHOP
 
     @property
     def port(self) -> int:
@@ -61,6 +70,8 @@ class Process:
 MIGRATIONS: Final = "migrations"
 TOPICS: Final = "topics"
 SEED: Final = "seed"
+RAW: Final = "raw"
+"""The warehouse's roles and its ``raw`` tables are there, and the shop's changes flow into them."""
 
 GATEWAY: Final = "gateway"
 POSTGRES: Final = "postgres"
@@ -68,6 +79,8 @@ REDIS: Final = "redis"
 KAFKA: Final = "kafka"
 CONNECT: Final = "connect"
 DOCSTORE: Final = "docstore"
+WAREHOUSE: Final = "warehouse"
+SINK: Final = "sink"
 
 _SERVERS: Final = (
     Process(
@@ -195,10 +208,35 @@ _KEEPERS: Final = (
     ),
 )
 
+_PLATFORM: Final = (
+    Process(
+        name=WAREHOUSE,
+        purpose="raw tables and marts: what analysts ask",
+        ports={"sql": 160},
+        probe=Probe.POSTGRES,
+        stop_signal="INT",
+        stop_seconds=30,
+        nice=5,
+        part=Part.PLATFORM,
+    ),
+    Process(
+        name=SINK,
+        purpose="Kafka to the warehouse's raw tables",
+        ports={"http": 161},
+        probe=Probe.CONNECT,
+        after=(KAFKA, WAREHOUSE),
+        nice=5,
+        part=Part.PLATFORM,
+    ),
+)
+
 PROCESSES: Final[Mapping[str, Process]] = {
-    process.name: process for process in (*_SERVERS, *_SIMULATORS, *_SERVICES, *_KEEPERS)
+    process.name: process for process in (*_SERVERS, *_SIMULATORS, *_SERVICES, *_KEEPERS, *_PLATFORM)
 }
+SHOP: Final = tuple(process.name for process in PROCESSES.values() if process.part is Part.SHOP)
+PLATFORM: Final = tuple(process.name for process in PROCESSES.values() if process.part is Part.PLATFORM)
 SERVERS: Final = tuple(process.name for process in _SERVERS)
+"""The shop's servers."""
 
 PORTS: Final[Mapping[str, int]] = {
     (process.name if index == 0 else f"{process.name} {role}"): offset
@@ -212,7 +250,10 @@ SCALABLE: Final = tuple(process.name for process in _SERVICES)
 
 MOST_REPLICAS: Final = 8
 PORT_SPAN: Final = 20
-"""Ports of one set of processes: the second process of a role listens this much higher, the third twice as much."""
+"""Ports of one set of the shop's processes: a role's second one listens this much higher, the third twice as much."""
+
+PLATFORM_PORTS: Final = range(PORT_SPAN * MOST_REPLICAS, PORT_SPAN * MOST_REPLICAS + 20)
+"""Above all of the shop's sets."""
 
 _OWN_PORT_OF_FIRST: Final = PORT_SPAN - 1
 
@@ -269,6 +310,28 @@ POSTGRES_SETTINGS: Final[Mapping[str, str]] = {
     "synchronous_commit": "on",
     "random_page_cost": "1.1",
     "idle_in_transaction_session_timeout": "60s",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+}
+
+WAREHOUSE_SETTINGS: Final[Mapping[str, str]] = {
+    # nobody replicates it: with the minimal log, a table that is truncated and copied anew is not logged at all
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_connections": "100",
+    "shared_buffers": "1GB",
+    "effective_cache_size": "4GB",
+    "work_mem": "64MB",
+    "maintenance_work_mem": "512MB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "lz4",
+    # the sink's progress is committed in Kafka after its rows are here: they must outlive a kill
+    "synchronous_commit": "on",
+    "random_page_cost": "1.1",
+    "idle_in_transaction_session_timeout": "10min",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -335,11 +398,14 @@ def kafka_settings(listen: KafkaListen) -> dict[str, str]:
     }
 
 
-def connect_settings(*, bind: str, host: str, port: int, bootstrap: str, plugins: str) -> dict[str, str]:
-    """The Connect worker's properties. Short session timeouts: a killed worker is given up after 6 s, not 45 s."""
+def connect_settings(*, group: str, bind: str, host: str, port: int, bootstrap: str, plugins: str) -> dict[str, str]:
+    """A Connect worker's properties; its group is a cluster with connectors of its own.
+
+    Short session timeouts: a killed worker is given up after 6 s, not 45 s.
+    """
     return {
         "bootstrap.servers": bootstrap,
-        "group.id": "connect",
+        "group.id": group,
         "listeners": f"http://{bind}:{port}",
         "rest.advertised.host.name": host,
         "plugin.path": plugins,
@@ -348,12 +414,12 @@ def connect_settings(*, bind: str, host: str, port: int, bootstrap: str, plugins
         "key.converter.schemas.enable": "false",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
         "value.converter.schemas.enable": "false",
-        "config.storage.topic": "connect-configs",
+        "config.storage.topic": f"{group}-configs",
         "config.storage.replication.factor": "1",
-        "offset.storage.topic": "connect-offsets",
+        "offset.storage.topic": f"{group}-offsets",
         "offset.storage.replication.factor": "1",
         "offset.storage.partitions": "3",
-        "status.storage.topic": "connect-status",
+        "status.storage.topic": f"{group}-status",
         "status.storage.replication.factor": "1",
         "status.storage.partitions": "1",
         "offset.flush.interval.ms": "2000",
@@ -382,5 +448,6 @@ class JavaHeap:
 HEAPS: Final[Mapping[str, JavaHeap]] = {
     KAFKA: JavaHeap(512),
     CONNECT: JavaHeap(512),
+    SINK: JavaHeap(512),
     DOCSTORE: JavaHeap(384),
 }

@@ -9,7 +9,18 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from stack.definitions import CONNECT, DOCSTORE, GATEWAY, KAFKA, POSTGRES, PROCESSES, REDIS, Process
+from stack.definitions import (
+    CONNECT,
+    DOCSTORE,
+    GATEWAY,
+    KAFKA,
+    POSTGRES,
+    PROCESSES,
+    REDIS,
+    SINK,
+    WAREHOUSE,
+    Process,
+)
 from stack.instance import REPLICAS, Instance
 from stack.variables import read_variables, write_private
 
@@ -27,16 +38,33 @@ _MADE: Final[Mapping[str, Callable[[], str]]] = {
     "SURGE_PAYPAL_WEBHOOK_SECRET": lambda: secrets.token_hex(24),
     "SURGE_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
     "SURGE_DEMO_PASSWORD": lambda: secrets.token_urlsafe(9),
+    "SURGE_WAREHOUSE_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "SURGE_LOADER_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "SURGE_TRANSFORMER_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "SURGE_ANALYST_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
 """Secret → how a fresh one is made."""
 
 SECRETS: Final = tuple(_MADE)
+
+_SUPERUSERS: Final = ("SURGE_POSTGRES_PASSWORD", "SURGE_WAREHOUSE_PASSWORD")
+_IN_URLS: Final = ("SURGE_DATABASE_PASSWORD", "SURGE_REDIS_PASSWORD")
+PLATFORM_SECRETS: Final = (
+    "SURGE_DEBEZIUM_PASSWORD",
+    "SURGE_LOADER_PASSWORD",
+    "SURGE_TRANSFORMER_PASSWORD",
+    "SURGE_ANALYST_PASSWORD",
+)
+"""What the data platform's processes and the commands are given besides what every service is."""
+
+_SHARED_SECRETS: Final = tuple(key for key in SECRETS if key not in (*_SUPERUSERS, *_IN_URLS, *PLATFORM_SECRETS))
 
 ADMIN_EMAIL: Final = "admin@surge.example"
 DEMO_EMAIL: Final = "customer1@surge.example"
 DATABASE: Final = "surge"
 OWNER: Final = "surge"
 REPLICATION_ROLE: Final = "debezium"
+WAREHOUSE_DATABASE: Final = "warehouse"
 
 
 def ensure_secrets(instance: Instance) -> dict[str, str]:
@@ -87,6 +115,7 @@ def shared(
         "SURGE_KAFKA_BOOTSTRAP": at(KAFKA),
         "SURGE_MONGO_URL": f"mongodb://{at(DOCSTORE)}",
         "SURGE_CONNECT_URL": f"http://{at(CONNECT)}",
+        "SURGE_SINK_URL": f"http://{host(SINK)}:{port_base + PROCESSES[SINK].port}",
         "SURGE_SMTP_HOST": host("mailsink"),
         "SURGE_SMTP_PORT": str(port("mailsink", "smtp")),
         "SURGE_MAILSINK_URL": f"http://{at('mailsink')}",
@@ -96,17 +125,16 @@ def shared(
         "SURGE_PAYPAL_WEBHOOK_URL": f"http://{at(GATEWAY)}/api/payments/webhooks/paypal",
         "SURGE_ADMIN_EMAIL": ADMIN_EMAIL,
         "SURGE_DEMO_EMAIL": DEMO_EMAIL,
-        **{
-            key: secret[key]
-            for key in SECRETS
-            if key
-            not in (
-                "SURGE_POSTGRES_PASSWORD",
-                "SURGE_DATABASE_PASSWORD",
-                "SURGE_DEBEZIUM_PASSWORD",
-                "SURGE_REDIS_PASSWORD",
-            )
-        },
+        **{key: secret[key] for key in _SHARED_SECRETS},
+    }
+
+
+def platform(*, port_base: int, secret: Mapping[str, str], host: Callable[[str], str] = loopback) -> dict[str, str]:
+    """What the data platform's processes are given besides."""
+    return {
+        "SURGE_WAREHOUSE_HOST": host(WAREHOUSE),
+        "SURGE_WAREHOUSE_PORT": str(port_base + PROCESSES[WAREHOUSE].port),
+        **{key: secret[key] for key in PLATFORM_SECRETS},
     }
 
 
@@ -125,7 +153,12 @@ def of_process(process: Process, *, port_base: int, listen: str) -> dict[str, st
 
 
 def build(instance: Instance) -> dict[str, str]:
-    """The environment of an instance's commands and services: computed values, and over them ``settings.env``.
+    """The environment of an instance's commands and of its data platform: a service's, and the platform's passwords."""
+    return {**for_services(instance), **platform(port_base=instance.port_base, secret=ensure_secrets(instance))}
+
+
+def for_services(instance: Instance) -> dict[str, str]:
+    """The environment of an instance's services: computed values, and over them ``settings.env``.
 
     ``settings.env`` in the instance's home is the operator's: any ``SURGE_*`` setting that is not an address or a
     secret. Such variables in the caller's own environment count too, and come last.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from stack.definitions import MOST_REPLICAS, PORT_SPAN, SCALABLE, Process, replicated
+from stack.definitions import MOST_REPLICAS, PLATFORM_PORTS, SCALABLE, Part, Process, replicated
 from stack.errors import StackError
 from stack.variables import read_variables
 
@@ -21,8 +21,9 @@ SHARED: Final = ROOT / ".surge"
 SHOP_PORT_BASE: Final = 18000
 TEST_PORT_BASE: Final = 19000
 CHAOS_PORT_BASE: Final = 20000
-PORTS_IN_USE: Final = PORT_SPAN * MOST_REPLICAS
-"""An instance owns the ports base … base+159, of which it uses the first twenty without replicas.
+PORTS_IN_USE: Final = PLATFORM_PORTS.stop
+"""An instance owns the ports base … base+179: the shop uses the first twenty, its replicas those up to 159, the data
+platform the rest.
 
 One that faults are injected into owns as many again for its proxies."""
 
@@ -37,7 +38,7 @@ class Instance:
     Nothing is created until ``create``.
 
     ``faults``: its processes are started so that faults can be injected: they reach each other through proxies, and
-    each service's clock can be set wrong (see ``stack.chaos``).
+    each service's clock can be set wrong (see ``stack.chaos``). ``platform``: the data platform is part of it.
     """
 
     name: str
@@ -45,11 +46,20 @@ class Instance:
     port_base: int
     faults: bool = False
     replicas: Mapping[str, int] = field(default_factory=dict, hash=False)
+    platform: bool = False
 
     @property
     def processes(self) -> dict[str, Process]:
         """Its processes by name."""
-        return replicated(self.replicas)
+        return {
+            name: process
+            for name, process in replicated(self.replicas).items()
+            if self.platform or process.part is Part.SHOP
+        }
+
+    def names(self, part: Part) -> tuple[str, ...]:
+        """The names of its processes of one part."""
+        return tuple(name for name, process in self.processes.items() if process.part is part)
 
     @property
     def data(self) -> Path:
@@ -124,6 +134,7 @@ class Instance:
                     "port_base": self.port_base,
                     "faults": self.faults,
                     "replicas": dict(self.replicas),
+                    "platform": self.platform,
                 },
                 indent=2,
             )
@@ -170,7 +181,8 @@ def _replicas(home: Path, stored: Mapping[str, object]) -> dict[str, int]:
 def current() -> Instance:
     """The instance that ``SURGE_HOME`` and ``SURGE_PORT_BASE`` name; without them, the shop in ``.surge/``.
 
-    ``SURGE_REPLICAS`` counts from the next ``surge up`` on, and is remembered until it is given again.
+    ``SURGE_REPLICAS`` counts from the next ``surge up`` on, and is remembered until it is given again. An instance has
+    the data platform unless it was made without.
     """
     home = Path(os.environ.get("SURGE_HOME") or SHARED).expanduser().resolve()
     stored = _stored(home)
@@ -180,7 +192,12 @@ def current() -> Instance:
     if not 1024 <= base <= 65535 - PORTS_IN_USE:
         raise StackError(f"SURGE_PORT_BASE must lie between 1024 and {65535 - PORTS_IN_USE}, not {asked}")
     return Instance(
-        name=name, home=home, port_base=base, faults=bool(stored.get("faults")), replicas=_replicas(home, stored)
+        name=name,
+        home=home,
+        port_base=base,
+        faults=bool(stored.get("faults")),
+        replicas=_replicas(home, stored),
+        platform=bool(stored.get("platform", True)),
     )
 
 
@@ -191,8 +208,8 @@ def chaos_instance() -> Instance:
     return Instance(name="chaos", home=home, port_base=base, faults=True)
 
 
-def test_instance() -> Instance:
-    """The isolated stack of ``surge test``.
+def test_instance(*, platform: bool = False) -> Instance:  # noqa: PT028  no test
+    """The isolated stack of ``surge test``, without the data platform unless asked for.
 
     ``SURGE_TEST_HOME``, ``SURGE_TEST_PORT_BASE`` and ``SURGE_TEST_REPLICAS`` are for it what the same without ``TEST``
     are for the shop.
@@ -203,4 +220,5 @@ def test_instance() -> Instance:
         home=home,
         port_base=int(os.environ.get("SURGE_TEST_PORT_BASE") or TEST_PORT_BASE),
         replicas=parse_replicas(os.environ.get("SURGE_TEST_REPLICAS", "")),
+        platform=platform,
     )

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from http.client import HTTPConnection, HTTPException
 
-from stack.definitions import Probe
+from stack.definitions import WAREHOUSE, Probe
 from stack.environment import ensure_secrets
 from stack.instance import Instance
 
@@ -82,7 +82,8 @@ async def ask(instance: Instance, name: str) -> None:
     port = instance.port(process.port)
     match process.probe:
         case Probe.POSTGRES:
-            await _postgres(port, ensure_secrets(instance)["SURGE_POSTGRES_PASSWORD"])
+            superuser = "SURGE_WAREHOUSE_PASSWORD" if name == WAREHOUSE else "SURGE_POSTGRES_PASSWORD"
+            await _postgres(port, ensure_secrets(instance)[superuser])
         case Probe.REDIS:
             await asyncio.to_thread(_redis, port, ensure_secrets(instance)["SURGE_REDIS_PASSWORD"])
         case Probe.KAFKA:

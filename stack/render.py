@@ -4,10 +4,11 @@ import os
 import resource
 import shlex
 import sys
+from pathlib import Path
 
 from stack import servers
-from stack.definitions import POSTGRES, Process
-from stack.environment import build, of_process
+from stack.definitions import Part, Probe, Process
+from stack.environment import build, for_services, of_process
 from stack.instance import ROOT, Instance
 from stack.supervision import socket_path
 from stack.supervisord import RPC_NAMESPACE
@@ -25,25 +26,31 @@ def command(instance: Instance, process: Process) -> list[str]:
             own["SURGE_CLOCK_OFFSET_FILE"] = str(instance.clock_file(process.name))
         settings = [part for name, value in own.items() for part in ("--set", f"{name}={value}")]
         program = [sys.executable, "-m", process.module]
-        wrapper += ["--environment", str(instance.conf / "environment"), *settings]
+        wrapper += ["--environment", str(_environment_file(instance, process.part)), *settings]
     else:
         program = servers.command(instance, process.name)
-        if process.name == POSTGRES and (user := servers.postgres_user()):
+        if process.probe is Probe.POSTGRES and (user := servers.postgres_user()):
             wrapper += ["--user", user]
     if process.nice:
         wrapper += ["--nice", str(process.nice)]
     return [*wrapper, "--signal", process.stop_signal, "--", *program]
 
 
+def _environment_file(instance: Instance, part: Part) -> Path:
+    return instance.conf / ("environment" if part is Part.SHOP else f"environment-{part}")
+
+
 def write_environment(instance: Instance) -> None:
-    """Writes what every service is given, for the wrapper to read at each start."""
-    values = {
-        **build(instance),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUNBUFFERED": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }
-    write_private(instance.conf / "environment", "".join(f"{key}={value}\n" for key, value in values.items()))
+    """Writes what the services of each part are given, for the wrapper to read at each start."""
+    for part, settings in ((Part.SHOP, for_services(instance)), (Part.PLATFORM, build(instance))):
+        values = {
+            **settings,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "MALLOC_ARENA_MAX": "2",
+        }
+        lines = "".join(f"{key}={value}\n" for key, value in values.items())
+        write_private(_environment_file(instance, part), lines)
 
 
 def write_supervisor(instance: Instance) -> None:
@@ -79,7 +86,7 @@ supervisor.rpcinterface_factory=stack.supervisord:make_rpcinterface
 def _program(instance: Instance, process: Process) -> str:
     return f"""[program:{process.name}]
 command={_escaped(shlex.join(command(instance, process)))}
-directory={"/" if process.name == POSTGRES else _escaped(str(ROOT))}
+directory={"/" if process.probe is Probe.POSTGRES else _escaped(str(ROOT))}
 autostart=false
 autorestart=true
 startsecs=2

@@ -21,6 +21,8 @@ from stack.definitions import (
     PROCESSES,
     REDIS,
     REDIS_SETTINGS,
+    WAREHOUSE,
+    WAREHOUSE_SETTINGS,
     KafkaListen,
     connect_settings,
     kafka_settings,
@@ -62,10 +64,12 @@ def postgres_place(instance: Instance) -> Path:
     return Path("/var/lib") / f"surge-{instance.mark}"
 
 
-def postgres_socket_directory(instance: Instance) -> Path:
-    """Where Postgres puts its socket; a socket's whole path may have 107 bytes."""
-    directory = postgres_place(instance) / "postgres-socket"
-    return directory if len(str(directory)) < 85 else Path("/tmp") / f"surge-{instance.mark}"  # noqa: S108
+def postgres_socket_directory(instance: Instance, server: str = POSTGRES) -> Path:
+    """Where a Postgres server puts its socket; a socket's whole path may have 107 bytes."""
+    directory = postgres_place(instance) / f"{server}-socket"
+    if len(str(directory)) < 85:
+        return directory
+    return Path("/tmp") / f"surge-{instance.mark}{'' if server == POSTGRES else f'-{server}'}"  # noqa: S108
 
 
 def _owned(directory: Path, user: str | None) -> None:
@@ -76,42 +80,52 @@ def _owned(directory: Path, user: str | None) -> None:
 
 
 def prepare_postgres(instance: Instance, secret: Mapping[str, str]) -> None:
-    """Creates the cluster at the first start, and writes its configuration at every one."""
+    """The shop's server."""
+    _prepare_cluster(instance, POSTGRES, POSTGRES_SETTINGS, secret["SURGE_POSTGRES_PASSWORD"])
+
+
+def prepare_warehouse(instance: Instance, secret: Mapping[str, str]) -> None:
+    """The warehouse's server."""
+    _prepare_cluster(instance, WAREHOUSE, WAREHOUSE_SETTINGS, secret["SURGE_WAREHOUSE_PASSWORD"])
+
+
+def _prepare_cluster(instance: Instance, server: str, settings: Mapping[str, str], password: str) -> None:
+    """Creates a Postgres cluster at its first start, and writes its configuration at every one."""
     user = postgres_user()
     place = postgres_place(instance)
-    link = instance.data / "postgres"
-    data = place / "postgres"
+    link = instance.data / server
+    data = place / server
     if place != instance.data:
         place.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(data)
     _owned(data, user)
-    sockets = postgres_socket_directory(instance)
+    sockets = postgres_socket_directory(instance, server)
     _owned(sockets, user)
     if user is None or place == instance.data:
         sockets.chmod(0o755)
     if not (data / "PG_VERSION").exists():
-        password = sockets / "initial-password"
-        write_private(password, secret["SURGE_POSTGRES_PASSWORD"] + "\n")
+        password_file = sockets / "initial-password"
+        write_private(password_file, password + "\n")
         if user:
-            shutil.chown(password, user, user)
+            shutil.chown(password_file, user, user)
         try:
             _as(
                 user,
                 [
                     str(tools.need(tools.postgres_bin(), "PostgreSQL") / "initdb"),
                     *("-D", str(data), "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8"),
-                    *("--auth=scram-sha-256", f"--pwfile={password}", "--no-instructions", "--no-sync"),
+                    *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions", "--no-sync"),
                 ],
             )
         finally:
-            password.unlink()
+            password_file.unlink()
     lines = {
-        **POSTGRES_SETTINGS,
+        **settings,
         "listen_addresses": "127.0.0.1",
-        "port": str(instance.port(PROCESSES[POSTGRES].port)),
+        "port": str(instance.port(PROCESSES[server].port)),
         "unix_socket_directories": str(sockets),
-        "cluster_name": f"surge-{instance.name}",
+        "cluster_name": f"surge-{instance.name}{'' if server == POSTGRES else f'-{server}'}",
     }
     file = data / "postgresql.auto.conf"
     file.write_text("".join(f"{key} = '{value}'\n" for key, value in lines.items()))
@@ -129,17 +143,20 @@ def _as(user: str | None, command: list[str]) -> None:
 
 
 def remove_postgres(instance: Instance) -> None:
-    """Deletes the cluster, wherever it lies."""
-    place = postgres_place(instance) if instance.data.exists() else instance.data
+    """Deletes the Postgres clusters, wherever they lie."""
+    if not instance.data.exists():
+        return
+    place = postgres_place(instance)
+    for server in (POSTGRES, WAREHOUSE):
+        shutil.rmtree(postgres_socket_directory(instance, server), ignore_errors=True)
+        link = instance.data / server
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+            link.unlink()
+        elif link.exists():
+            shutil.rmtree(link)
     if place != instance.data:
         shutil.rmtree(place, ignore_errors=True)
-    link = instance.data / "postgres"
-    if link.is_symlink():
-        shutil.rmtree(link.resolve(), ignore_errors=True)
-        link.unlink()
-    elif link.exists():
-        shutil.rmtree(link)
-    shutil.rmtree(postgres_socket_directory(instance) if instance.data.exists() else link, ignore_errors=True)
 
 
 def prepare_redis(instance: Instance, secret: Mapping[str, str]) -> None:
@@ -226,17 +243,18 @@ def prepare_kafka(instance: Instance) -> None:
     _as(None, [*command, "-t", cluster, "-c", str(file)])
 
 
-def prepare_connect(instance: Instance) -> None:
-    """Writes the Connect worker's configuration."""
+def prepare_connect(instance: Instance, worker: str = CONNECT) -> None:
+    """Writes a Connect worker's configuration."""
     settings = connect_settings(
+        group=worker,
         bind="127.0.0.1",
         host="127.0.0.1",
-        port=instance.port(PROCESSES[CONNECT].port),
+        port=instance.port(PROCESSES[worker].port),
         bootstrap=f"127.0.0.1:{instance.dial_base + PROCESSES[KAFKA].port}",
         plugins=str(jars.JARS / "plugins"),
     )
-    (instance.conf / "connect.properties").write_text(_properties(settings))
-    _java_options(instance, CONNECT, _log4j())
+    (instance.conf / f"{worker}.properties").write_text(_properties(settings))
+    _java_options(instance, worker, _log4j())
 
 
 def prepare_docstore(instance: Instance) -> None:
@@ -254,16 +272,16 @@ def command(instance: Instance, server: str) -> list[str]:
     """The command of a server."""
     options = f"@{instance.conf / server}.java"
     match server:
-        case "postgres":
+        case "postgres" | "warehouse":
             postgres = str(tools.need(tools.postgres_bin(), "PostgreSQL") / "postgres")
-            return [postgres, "-D", str(postgres_place(instance) / "postgres")]
+            return [postgres, "-D", str(postgres_place(instance) / server)]
         case "redis":
             return [str(tools.need(tools.redis_server(), "Redis")), str(instance.conf / "redis.conf")]
         case "kafka":
             return [java(), options, "kafka.Kafka", str(instance.conf / "kafka.properties")]
-        case "connect":
+        case "connect" | "sink":
             main = "org.apache.kafka.connect.cli.ConnectDistributed"
-            return [java(), options, main, str(instance.conf / "connect.properties")]
+            return [java(), options, main, str(instance.conf / f"{server}.properties")]
         case "docstore":
             store = str(instance.data / "docstore" / "history.mv")
             return [java(), options, "Main", store, str(instance.port(PROCESSES[DOCSTORE].port))]

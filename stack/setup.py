@@ -1,6 +1,7 @@
 """What must be there before the services start, brought about from settings alone: the containers' one-off job.
 
-``python -m stack.setup``: database, migrations, topics, connectors, demo shop. Natively `surge up` does the same steps.
+``python -m stack.setup``: database, migrations, topics, connectors, demo shop, raw tables. Natively `surge up` does
+the same steps.
 """
 
 import asyncio
@@ -10,12 +11,15 @@ import structlog
 from pydantic import Field, SecretStr
 from sqlalchemy.engine import make_url
 
+from cdc import run as capture
 from cdc.connect import ConnectClient
 from cdc.outbox import CONNECTOR, connector
+from cdc.settings import CdcSettings
 from kit import telemetry
 from kit.settings import Settings
-from stack import database, demo, kafka
+from stack import database, demo, kafka, warehouse
 from stack.database import Server
+from stack.warehouse import Warehouse
 
 log = structlog.get_logger()
 
@@ -27,7 +31,20 @@ class SetupSettings(Settings):
     postgres_password: SecretStr
     debezium_password: SecretStr
     kafka_replication: int = Field(default=1, ge=1, description="Copies of each topic that is created.")
+    warehouse_host: str = "127.0.0.1"
+    warehouse_port: int = 18160
+    warehouse_password: SecretStr | None = Field(
+        default=None, description="Of the warehouse's superuser; without it, there is no data platform."
+    )
     setup_demo: bool = Field(default=True, description="Whether an empty shop is filled with the demo's data.")
+
+    def warehouse(self) -> Warehouse | None:
+        """The warehouse's server, if there is one."""
+        if self.warehouse_password is None:
+            return None
+        secret = {key: os.environ[key] for key in warehouse.PASSWORDS.values()}
+        secret["SURGE_WAREHOUSE_PASSWORD"] = self.warehouse_password.get_secret_value()
+        return Warehouse(self.warehouse_host, self.warehouse_port, secret)
 
     def server(self) -> Server:
         """The server behind ``database_url``."""
@@ -56,6 +73,9 @@ async def set_up(settings: SetupSettings) -> None:
     log.info("setup.done", step="connectors", result=CONNECTOR)
     if settings.setup_demo:
         log.info("setup.done", step="seed", result=await demo.seed())
+    if store := settings.warehouse():
+        log.info("setup.done", step="warehouse", result=await warehouse.ensure_roles(store))
+        log.info("setup.done", step="raw", result=await capture.ensure(CdcSettings()))
 
 
 async def _topics(settings: SetupSettings) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psutil
 
-from stack.definitions import PROCESSES, stop_waves
+from stack.definitions import POSTGRES, PROCESSES, WAREHOUSE, stop_waves
 from stack.errors import StackError
 from stack.instance import ROOT, Instance
 
@@ -205,10 +205,11 @@ def leftovers(instance: Instance) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid not in own and process.environ().get(MARK) == instance.mark:
                 found.append(process)
-    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
-        postmaster = psutil.Process(int((instance.data / "postgres" / "postmaster.pid").read_text().split()[0]))
-        if postmaster not in found and "postgres" in postmaster.name():
-            found.append(postmaster)
+    for server in (POSTGRES, WAREHOUSE):
+        with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+            postmaster = psutil.Process(int((instance.data / server / "postmaster.pid").read_text().split()[0]))
+            if postmaster not in found and "postgres" in postmaster.name():
+                found.append(postmaster)
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from stack import environment
-from stack.definitions import SERVERS
+from stack.definitions import SERVERS, SHOP, SINK, WAREHOUSE
 from stack.display import Progress, console
 from stack.errors import StackError
 from stack.instance import ROOT, Instance, test_instance
@@ -29,18 +29,20 @@ PURE_CORE_BRANCHES: Final = 95.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of test and the processes that it needs, None for all; ``seeded``: with the demo's shop in it."""
+    """A kind of test and the roles that it needs; ``seeded``: with the demo's shop in it."""
 
     name: str
-    processes: tuple[str, ...] | None
+    roles: tuple[str, ...]
     seeded: bool = False
+    platform: bool = False
 
 
 KINDS: Final = (
     Kind("unit", ()),
     Kind("integration", SERVERS),
-    Kind("e2e", None, seeded=True),
-    Kind("faults", None, seeded=True),
+    Kind("e2e", SHOP, seeded=True),
+    Kind("faults", SHOP, seeded=True),
+    Kind("platform", (*SHOP, WAREHOUSE, SINK), seeded=True, platform=True),
     Kind("chaos", ()),
 )
 """``chaos`` makes its own stack."""
@@ -82,15 +84,14 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the tests that the arguments name and returns pytest's exit code (the first that is not 0)."""
     if "--help" in arguments or "-h" in arguments:
         console.print(__doc__)
-        console.print("surge test [unit|integration|e2e|faults|chaos|PATH]... [pytest arguments]")
+        console.print("surge test [unit|integration|e2e|faults|platform|chaos|PATH]... [pytest arguments]")
         return 0
     chosen, rest = select(arguments)
     for name in [name for name in os.environ if name.startswith("SURGE_") and not name.startswith("SURGE_TEST_")]:
         del os.environ[name]
     os.environ.update(TEST_SETTINGS)
     whole = not arguments
-    instance = test_instance()
-    coverage = Path(instance.home) / "coverage"
+    coverage = Path(test_instance().home) / "coverage"
     coverage.mkdir(parents=True, exist_ok=True)
     for file in coverage.glob(".coverage*"):
         file.unlink()
@@ -100,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
             continue
         began = time.monotonic()
         console.rule(f"{kind.name} tests")
-        codes[kind.name] = _run_kind(instance, kind, [*chosen[kind.name], *rest], coverage)
+        codes[kind.name] = _run_kind(test_instance(platform=kind.platform), kind, [*chosen[kind.name], *rest], coverage)
         console.print(f"{kind.name}: exit {codes[kind.name]} after {time.monotonic() - began:.0f} s")
         if codes[kind.name] not in (0, NO_TESTS) and "-x" in rest:
             break
@@ -116,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run_kind(instance: Instance, kind: Kind, arguments: list[str], coverage: Path) -> int:
     variables = dict(os.environ)
-    if kind.processes == ():
+    if not kind.roles:
         return _pytest(arguments, variables, kind, coverage)
     with instance.alone():
         return _run_on_stack(instance, kind, arguments, variables, coverage)
@@ -130,7 +131,8 @@ def _run_on_stack(
         with Progress(f"test stack ({kind.name}, ports {instance.port_base}…)") as progress:
             from stack.up import Start
 
-            asyncio.run(Start(instance, progress, kind.processes, seeded=kind.seeded).run())
+            names = [name for name, process in instance.processes.items() if process.role in kind.roles]
+            asyncio.run(Start(instance, progress, names, seeded=kind.seeded).run())
         code = _pytest(arguments, {**variables, **_settings(instance)}, kind, coverage)
         if code not in (0, NO_TESTS):
             kept = _keep_logs(instance, kind)
@@ -163,7 +165,13 @@ def _keep_logs(instance: Instance, kind: Kind) -> Path:
 
 def _pytest(arguments: list[str], variables: dict[str, str], kind: Kind, coverage: Path) -> int:
     measured = ["coverage", "run", "--parallel-mode", f"--data-file={coverage}/.coverage", f"--source={_SOURCE}", "-m"]
-    command = [sys.executable, "-m", *(measured if kind.name not in ("faults", "chaos") else []), "pytest", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        *(measured if kind.name not in ("faults", "platform", "chaos") else []),
+        "pytest",
+        *arguments,
+    ]
     return subprocess.run(
         command, cwd=ROOT, env={**variables, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, check=False
     ).returncode

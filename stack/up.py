@@ -9,7 +9,7 @@ from typing import Final
 
 from cdc.connect import ConnectClient, ConnectError
 from cdc.outbox import CONNECTOR, connector
-from stack import database, environment, jars, kafka, packages, ports, probes, render, servers
+from stack import database, environment, jars, kafka, packages, ports, probes, render, servers, warehouse
 from stack.definitions import (
     CONNECT,
     GATEWAY,
@@ -18,10 +18,12 @@ from stack.definitions import (
     MIGRATIONS,
     POSTGRES,
     PROCESSES,
+    RAW,
     REDIS,
     SEED,
-    SERVERS,
+    SINK,
     TOPICS,
+    WAREHOUSE,
 )
 from stack.display import Progress
 from stack.environment import ensure_secrets
@@ -34,6 +36,7 @@ _STARTS_BEFORE_GIVING_UP: Final = 3
 
 _ROLES = "database"
 _CONNECTORS = "connectors"
+_WAREHOUSE_ROLES = "warehouse database"
 
 _PREPARATIONS: Final[dict[str, Callable[[Instance], None]]] = {
     "postgres": lambda instance: servers.prepare_postgres(instance, ensure_secrets(instance)),
@@ -41,6 +44,8 @@ _PREPARATIONS: Final[dict[str, Callable[[Instance], None]]] = {
     "kafka": servers.prepare_kafka,
     "connect": servers.prepare_connect,
     "docstore": servers.prepare_docstore,
+    "warehouse": lambda instance: servers.prepare_warehouse(instance, ensure_secrets(instance)),
+    "sink": lambda instance: servers.prepare_connect(instance, SINK),
 }
 
 
@@ -182,16 +187,28 @@ class Start:
             _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
             _Step(_CONNECTORS, "connectors", self._connectors, (POSTGRES, CONNECT, MIGRATIONS, TOPICS)),
             *seed,
+            _Step(
+                _WAREHOUSE_ROLES,
+                _WAREHOUSE_ROLES,
+                lambda: warehouse.ensure_roles(warehouse.Warehouse.of(self.instance)),
+                (WAREHOUSE,),
+            ),
+            _Step(RAW, "raw tables", self._raw, (WAREHOUSE, SINK, _WAREHOUSE_ROLES, _CONNECTORS, SEED)),
         ]
+        between = [step for step in between if self._concerned(step)]
         steps = [
-            *[step for step in processes if step.key in SERVERS],
-            *[step for step in between if {key for key in step.after if key in PROCESSES} <= set(self.names)],
-            *[step for step in processes if step.key not in SERVERS],
+            *[step for step in processes if not PROCESSES[self.processes[step.key].role].is_service],
+            *between,
+            *[step for step in processes if PROCESSES[self.processes[step.key].role].is_service],
         ]
         known = {step.key for step in steps}
         return [
             _Step(step.key, step.title, step.action, tuple(key for key in step.after if key in known)) for step in steps
         ]
+
+    def _concerned(self, step: _Step) -> bool:
+        """Whether this start brings about all the processes that the step needs."""
+        return {key for key in step.after if key in PROCESSES} <= set(self.names)
 
     async def _run_graph(self, steps: list[_Step]) -> None:
         self.progress.expect((step.key, step.title) for step in steps)
@@ -269,6 +286,13 @@ class Start:
                     "the outbox connector does not run", f"{error}\n{tail(self.instance, CONNECT)}"
                 ) from error
         return f"{CONNECTOR} {'registered' if changed else 'running'}"
+
+    async def _raw(self) -> str:
+        environment.apply(self.instance)
+        from cdc.run import ensure
+        from cdc.settings import CdcSettings
+
+        return await ensure(CdcSettings())
 
     def _take_back(self) -> None:
         if not self.supervisor.alive():

@@ -3,7 +3,7 @@
 ``python -m stack.watchdog``
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -22,6 +22,7 @@ class WatchdogSettings(Settings):
     """What the watchdog needs besides what all processes share."""
 
     connect_url: str = Field(description="Kafka Connect's REST interface.")
+    sink_url: str = Field(default="", description="That of the worker that writes into the warehouse, if there is one.")
     watchdog_seconds: float = Field(default=2.0, gt=0, description="How often the connectors are looked at.")
 
 
@@ -31,7 +32,7 @@ async def look(client: ConnectClient) -> None:
         for name in await client.heal():
             log.warning("connector.restarted", connector=name)
     except ConnectError as error:
-        log.warning("connector.unknown", error=str(error))
+        log.info("connector.unknown", error=str(error))
 
 
 def main() -> None:
@@ -39,12 +40,19 @@ def main() -> None:
     settings = WatchdogSettings()
 
     async def tasks(_: Resources, stack: AsyncExitStack) -> Sequence[Task]:
-        client = await stack.enter_async_context(ConnectClient(settings.connect_url))
+        def looking(client: ConnectClient) -> Callable[[], Coroutine[None, None, None]]:
+            async def work() -> None:
+                await look(client)
 
-        async def work() -> None:
-            await look(client)
+            return work
 
-        return [Periodic("connectors", work, settings.watchdog_seconds)]
+        workers = {"connectors": settings.connect_url}
+        if settings.sink_url:
+            workers["sinks"] = settings.sink_url
+        return [
+            Periodic(name, looking(await stack.enter_async_context(ConnectClient(url))), settings.watchdog_seconds)
+            for name, url in workers.items()
+        ]
 
     serve(create_worker(settings, title="watchdog", tasks=tasks), settings)
 

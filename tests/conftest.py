@@ -11,7 +11,7 @@ from kit.db import Database, ReadSession, WriteSession
 from kit.resources import Resources, open_resources
 from kit.settings import Settings
 
-_KINDS = {"unit", "integration", "e2e", "faults", "chaos"}
+_KINDS = {"unit", "integration", "e2e", "faults", "platform", "chaos"}
 
 # rich's tracebacks take seconds each, more under coverage
 structlog.configure(

@@ -20,7 +20,7 @@ from stack.bench.prepare import Note
 from stack.bench.run import AUDIT_SECONDS, Bench, Fate, Load, opened
 from stack.bench.sampler import Sample
 from stack.bench.vegeta import Shot
-from stack.definitions import PROCESSES
+from stack.definitions import PROCESSES, SHOP
 from stack.errors import StackError
 from stack.supervision import Supervisor
 
@@ -37,7 +37,7 @@ AFTER: Final = 15.0
 _LOOK: Final = 0.1
 _PATIENCE: Final = 120.0
 
-COMPONENTS: Final = tuple(name for name in PROCESSES if name not in ("watchdog", "mailsink"))
+COMPONENTS: Final = tuple(name for name in SHOP if name not in ("watchdog", "mailsink"))
 """What is killed unless told: all but what only looks after others, and what stands for the mail server outside."""
 
 

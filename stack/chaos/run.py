@@ -309,7 +309,7 @@ class Run:
         """Waits, without lending a hand, until everything serves at once."""
         until = self.now() + PEACE_SECONDS
         while self.now() < until and self.outcome.healthy is None:
-            serving = await asyncio.gather(*(_serves(self.instance, name) for name in PROCESSES))
+            serving = await asyncio.gather(*(_serves(self.instance, name) for name in self.instance.processes))
             if all(serving):
                 self.outcome.healthy = round(self.now() - self._last_end, 1)
             await asyncio.sleep(0.5)

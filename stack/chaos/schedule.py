@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from stack.definitions import CONNECT, DOCSTORE, GATEWAY, KAFKA, POSTGRES, PROCESSES, REDIS
+from stack.definitions import CONNECT, DOCSTORE, GATEWAY, KAFKA, POSTGRES, PROCESSES, REDIS, SHOP
 
 
 class Kind(StrEnum):
@@ -35,14 +35,14 @@ MEANING: Final[Mapping[Kind, str]] = {
 }
 
 TARGETS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.KILL: tuple(PROCESSES),
-    Kind.PAUSE: tuple(PROCESSES),
-    Kind.RESTART: tuple(PROCESSES),
+    Kind.KILL: SHOP,
+    Kind.PAUSE: SHOP,
+    Kind.RESTART: SHOP,
     Kind.CUT: (GATEWAY, POSTGRES, REDIS, KAFKA, DOCSTORE, CONNECT, "payment-providers", "mailsink"),
     Kind.FLUSH: (REDIS,),
     Kind.FULL_DISK: (POSTGRES, REDIS, KAFKA, DOCSTORE),
-    Kind.SKEW: tuple(name for name, process in PROCESSES.items() if process.groups or name == GATEWAY),
-    Kind.TWICE: tuple(name for name, process in PROCESSES.items() if process.groups),
+    Kind.SKEW: tuple(name for name in SHOP if PROCESSES[name].groups or name == GATEWAY),
+    Kind.TWICE: tuple(name for name in SHOP if PROCESSES[name].groups),
 }
 """Whom each kind can hurt. Only what others connect to can be cut; that cuts their clients off as well."""
 

@@ -10,7 +10,7 @@ from stack.chaos.schedule import (
     Kind,
     plan,
 )
-from stack.definitions import PROCESSES
+from stack.definitions import SHOP
 
 TWENTY_MINUTES = 1200.0
 SEEDS = range(20)
@@ -35,7 +35,7 @@ def test_twenty_minutes_have_two_hundred_faults_of_every_kind_on_every_process(s
 
     assert len(faults) >= 200
     assert {fault.kind for fault in faults} == set(Kind)
-    assert {fault.target for fault in faults} == set(PROCESSES)
+    assert {fault.target for fault in faults} == set(SHOP)
     assert [fault.number for fault in faults] == list(range(1, len(faults) + 1))
 
 

@@ -15,7 +15,9 @@ from stack.definitions import (
     POSTGRES_SETTINGS,
     PROCESSES,
     REDIS_SETTINGS,
+    WAREHOUSE_SETTINGS,
     KafkaListen,
+    Part,
     Process,
     connect_settings,
     kafka_settings,
@@ -65,6 +67,9 @@ def test_same_settings(compose: dict[str, Any], process: Process) -> None:
     asked = {name: f"${{{name}:?}}" for name in environment.SECRETS}
     wanted = {
         **environment.shared(name="shop", home="/var/lib/surge", port_base=BASE, secret=asked, host=_container),
+        **(
+            environment.platform(port_base=BASE, secret=asked, host=_container) if process.part is Part.PLATFORM else {}
+        ),
         **environment.of_process(process, port_base=BASE, listen="0.0.0.0"),
     }
 
@@ -88,11 +93,12 @@ def test_every_process_has_a_health_check_and_comes_back(compose: dict[str, Any]
     assert service["restart"] == "unless-stopped"
 
 
-def test_postgres_has_the_native_settings(compose: dict[str, Any]) -> None:
-    program, port, *settings = compose["services"]["postgres"]["command"]
+@pytest.mark.parametrize(("name", "wanted"), [("postgres", POSTGRES_SETTINGS), ("warehouse", WAREHOUSE_SETTINGS)])
+def test_postgres_has_the_native_settings(compose: dict[str, Any], name: str, wanted: dict[str, str]) -> None:
+    program, port, *settings = compose["services"][name]["command"]
 
-    assert (program, port) == ("postgres", f"--port={BASE + PROCESSES['postgres'].port}")
-    assert dict(setting.removeprefix("--").split("=", 1) for setting in settings) == dict(POSTGRES_SETTINGS)
+    assert (program, port) == ("postgres", f"--port={BASE + PROCESSES[name].port}")
+    assert dict(setting.removeprefix("--").split("=", 1) for setting in settings) == dict(wanted)
 
 
 def test_redis_has_the_native_settings(compose: dict[str, Any]) -> None:
@@ -120,16 +126,18 @@ def test_kafka_has_the_native_settings(compose: dict[str, Any]) -> None:
     assert _properties(compose["configs"]["kafka"]["content"]) == kafka_settings(listen)
 
 
-def test_connect_has_the_native_settings(compose: dict[str, Any]) -> None:
+@pytest.mark.parametrize("worker", ["connect", "sink"])
+def test_connect_has_the_native_settings(compose: dict[str, Any], worker: str) -> None:
     wanted = connect_settings(
+        group=worker,
         bind="0.0.0.0",
-        host="connect",
-        port=BASE + PROCESSES["connect"].port,
+        host=worker,
+        port=BASE + PROCESSES[worker].port,
         bootstrap=f"kafka:{BASE + PROCESSES['kafka'].port}",
         plugins="/opt/surge/jars/plugins",
     )
 
-    assert _properties(compose["configs"]["connect"]["content"]) == wanted
+    assert _properties(compose["configs"][worker]["content"]) == wanted
 
 
 @pytest.mark.parametrize("name", [name for name in HEAPS if name != DOCSTORE])

@@ -9,11 +9,15 @@ from stack.definitions import (
     HEAPS,
     MIGRATIONS,
     MOST_REPLICAS,
+    PLATFORM,
+    PLATFORM_PORTS,
     PORT_SPAN,
     PROCESSES,
+    RAW,
     SCALABLE,
     SEED,
     SERVERS,
+    SHOP,
     TOPICS,
     replicated,
     stop_waves,
@@ -26,7 +30,9 @@ def test_no_port_is_given_twice() -> None:
     ports = [port for process in PROCESSES.values() for port in process.ports.values()]
 
     assert len(set(ports)) == len(ports)
-    assert all(0 <= port < PORT_SPAN for port in ports)
+    assert all(0 <= port < PORT_SPAN for name in SHOP for port in PROCESSES[name].ports.values())
+    assert all(port in PLATFORM_PORTS for name in PLATFORM for port in PROCESSES[name].ports.values())
+    assert PLATFORM_PORTS.start == PORT_SPAN * MOST_REPLICAS
 
 
 def test_replicas_have_names_and_ports_of_their_own_and_share_the_gateways() -> None:
@@ -54,12 +60,16 @@ def test_every_replica_is_a_group_member_of_its_own() -> None:
 
 def test_everything_waited_for_exists() -> None:
     for process in PROCESSES.values():
-        assert set(process.after) <= {*PROCESSES, MIGRATIONS, TOPICS, SEED}
+        assert set(process.after) <= {*PROCESSES, MIGRATIONS, TOPICS, SEED, RAW}
 
 
 def test_servers_are_started_by_us_and_services_by_python() -> None:
-    assert {process.name for process in PROCESSES.values() if not process.is_service} == set(SERVERS)
-    assert set(HEAPS) <= set(SERVERS)
+    assert {name for name in SHOP if not PROCESSES[name].is_service} == set(SERVERS)
+    assert all(not PROCESSES[name].is_service for name in HEAPS)
+
+
+def test_the_shop_needs_nothing_of_the_platform() -> None:
+    assert not {needed for name in SHOP for needed in PROCESSES[name].after} & {*PLATFORM, RAW}
 
 
 def test_what_depends_on_a_process_stops_before_it() -> None:

@@ -49,10 +49,11 @@ def test_the_services_settings_can_be_read_from_it(instance: Instance, monkeypat
 
 
 def test_servers_passwords_stay_with_the_servers(instance: Instance) -> None:
-    given = environment.build(instance)
+    services, commands = environment.for_services(instance), environment.build(instance)
 
-    assert "SURGE_POSTGRES_PASSWORD" not in given
-    assert "SURGE_DEBEZIUM_PASSWORD" not in given
+    assert not {"SURGE_POSTGRES_PASSWORD", "SURGE_WAREHOUSE_PASSWORD"} & commands.keys()
+    assert not set(environment.PLATFORM_SECRETS) & services.keys()
+    assert set(environment.PLATFORM_SECRETS) <= commands.keys() - services.keys()
 
 
 def test_the_callers_settings_count_but_never_its_addresses(
@@ -75,6 +76,6 @@ def test_where_faults_are_injected_processes_reach_each_other_through_proxies(in
     given = environment.build(replace(instance, faults=True))
 
     assert given["SURGE_PORT_BASE"] == "23000"
-    assert given["SURGE_KAFKA_BOOTSTRAP"] == "127.0.0.1:23163"
-    assert "@127.0.0.1:23161/" in given["SURGE_DATABASE_URL"]
-    assert given["SURGE_STRIPE_API_BASE"] == "http://127.0.0.1:23169"
+    assert given["SURGE_KAFKA_BOOTSTRAP"] == "127.0.0.1:23183"
+    assert "@127.0.0.1:23181/" in given["SURGE_DATABASE_URL"]
+    assert given["SURGE_STRIPE_API_BASE"] == "http://127.0.0.1:23189"

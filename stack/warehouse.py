@@ -1,0 +1,83 @@
+"""The warehouse's server: its roles and database."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from cdc.tables import RAW
+from stack.definitions import PROCESSES, WAREHOUSE
+from stack.environment import WAREHOUSE_DATABASE, ensure_secrets
+from stack.instance import Instance
+
+LOADER: Final = "loader"
+TRANSFORMER: Final = "transformer"
+ANALYST: Final = "analyst"
+
+PASSWORDS: Final[Mapping[str, str]] = {
+    LOADER: "SURGE_LOADER_PASSWORD",
+    TRANSFORMER: "SURGE_TRANSFORMER_PASSWORD",
+    ANALYST: "SURGE_ANALYST_PASSWORD",
+}
+"""Role → the variable that holds its password."""
+
+_GRANTS: Final = f"""
+    GRANT CREATE, TEMPORARY ON DATABASE {WAREHOUSE_DATABASE} TO {TRANSFORMER};
+    GRANT TEMPORARY ON DATABASE {WAREHOUSE_DATABASE} TO {LOADER};
+    CREATE SCHEMA IF NOT EXISTS {RAW} AUTHORIZATION {LOADER};
+    CREATE SCHEMA IF NOT EXISTS cdc AUTHORIZATION {LOADER};
+    GRANT USAGE ON SCHEMA {RAW}, cdc TO {TRANSFORMER};
+    GRANT SELECT ON ALL TABLES IN SCHEMA {RAW}, cdc TO {TRANSFORMER};
+    ALTER DEFAULT PRIVILEGES FOR ROLE {LOADER} IN SCHEMA {RAW}, cdc GRANT SELECT ON TABLES TO {TRANSFORMER};
+    ALTER ROLE {TRANSFORMER} SET synchronous_commit = off;
+    ALTER ROLE {ANALYST} SET default_transaction_read_only = on;
+    ALTER ROLE {ANALYST} SET statement_timeout = '60s';
+"""
+"""The transformer may lose what it wrote last before a crash: dbt builds it again. The loader may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """The warehouse's server and the secrets of its stack."""
+
+    host: str
+    port: int
+    secret: Mapping[str, str]
+
+    @classmethod
+    def of(cls, instance: Instance) -> "Warehouse":
+        """The native server of an instance."""
+        return cls("127.0.0.1", instance.port(PROCESSES[WAREHOUSE].port), ensure_secrets(instance))
+
+    @asynccontextmanager
+    async def superuser(self, database: str = "postgres") -> AsyncIterator[Any]:
+        """A connection of the server's superuser."""
+        connection = await asyncpg.connect(
+            host=self.host,
+            port=self.port,
+            user="postgres",
+            password=self.secret["SURGE_WAREHOUSE_PASSWORD"],
+            database=database,
+            timeout=10,
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+async def ensure_roles(warehouse: Warehouse) -> str:
+    """The roles, with their passwords at their creation, the database, and who may do what in it."""
+    async with warehouse.superuser() as connection:
+        known = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
+        for role, password in PASSWORDS.items():
+            if role not in known:
+                literal = await connection.fetchval("SELECT quote_literal($1::text)", warehouse.secret[password])
+                await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD {literal}")
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", WAREHOUSE_DATABASE):
+            await connection.execute(f"CREATE DATABASE {WAREHOUSE_DATABASE}")
+    async with warehouse.superuser(WAREHOUSE_DATABASE) as connection:
+        await connection.execute(_GRANTS)
+    return "roles and database"
