@@ -65,6 +65,25 @@ def _docs(instance: Instance) -> int:
     return code
 
 
+_TWINS: Final = ("--vars", "{suffix: __full}")
+
+
+def compare(instance: Instance) -> int:
+    """Brings the incremental models up to date, builds each of them in full beside itself, and compares row by row.
+
+    Rows that reach ``raw`` meanwhile are in the twin alone: pause the sinks for the time that this takes. Returns 0 if
+    all are equal.
+    """
+    code = run(["run"], instance)
+    if code == 0:
+        incremental = ("--select", "+config.materialized:incremental")
+        code = run(["run", "--full-refresh", *_TWINS, *incremental], instance, folder="full")
+    if code == 0:
+        code = run(["run-operation", "compare_with_full", "--args", _TWINS[1]], instance)
+    dropped = run(["run-operation", "drop_full", "--args", _TWINS[1]], instance)
+    return code or dropped
+
+
 @app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -76,7 +95,8 @@ def main(context: typer.Context) -> None:
     if arguments in ([], ["--help"], ["-h"]):
         console.print(USAGE)
         raise typer.Exit(0 if arguments else 2)
-    raise typer.Exit(_docs(instance) if arguments == ["docs"] else run(arguments, instance))
+    own = {"docs": _docs, "compare": compare}.get(arguments[0]) if len(arguments) == 1 else None
+    raise typer.Exit(own(instance) if own else run(arguments, instance))
 
 
 USAGE: Final = """\
@@ -85,6 +105,7 @@ surge dbt ARGUMENTS...   dbt itself, on the warehouse of this instance
   surge dbt build                   models, snapshots, views and their tests; what fails stops what depends on it
   surge dbt build --full-refresh    everything anew: after a backfill or a resync
   surge dbt build -s +fct_orders    one model and what it is made of
+  surge dbt compare                 are the incremental models what a full build makes of raw? exits with 1 if not
   surge dbt docs                    write the documentation's site
   surge dbt source freshness        how old what arrived last is
   surge dbt build --help            dbt's own help\

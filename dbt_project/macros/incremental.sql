@@ -3,57 +3,102 @@
 
   A fact takes the rows of raw that were emitted after the newest one it has. `_emitted_at` is the time of the Kafka
   record: it rises in the order in which the sink writes a table, but for rows of transactions that commit late, so the
-  last `overlap` is always taken again (rows are replaced by key: taking them twice changes nothing). A backfill gives
-  millions of rows one and the same moment: the overlap ends there, or the next run would take them all again. A
-  backfill or a resync is followed by `dbt build --full-refresh`.
+  last `overlap` is always taken again (rows are replaced by key: taking them twice changes nothing).
 
   An aggregate recomputes the groups that hold a row which a fact has rewritten since. Facts and aggregates say in
   `_built_at` when the transaction began that wrote the row; runs of dbt must not overlap each other.
 #}
 
-{# The moment after which rows of `source` are new to this model, as a literal. #}
-{% macro taken_until(source, column='_emitted_at', relation=none, snapshots=true) %}
+{#
+  The moment after which rows of raw are new to this fact, as a literal.
+
+  A backfill gives millions of rows one moment. The overlap ends at such a moment, or the next run would take them all
+  again; so a backfill or a resync, whose rows do not come in the order of their moments, is followed by
+  `dbt build --full-refresh`. Found by skipping from one moment to the one before it on the fact's index.
+#}
+{% macro taken_until(relation=none) %}
     {%- if not execute -%}{{ return("'-infinity'::timestamptz") }}{%- endif -%}
     {%- set relation = relation or this -%}
     {%- set query -%}
-        with own as (select max({{ column }}) as newest from {{ relation }})
+        with recursive moments as (
+            select max(_emitted_at) as moment, max(_emitted_at) - interval '{{ var("overlap") }}' as overlap_begins
+            from {{ relation }}
+            union all
+            select (
+                select max(_emitted_at) from {{ relation }}
+                where _emitted_at < moments.moment and _emitted_at > moments.overlap_begins
+            ), overlap_begins
+            from moments
+            where moment is not null
+        )
         select coalesce(
-            greatest(
-                newest - interval '{{ var("overlap") }}'
-                {%- if snapshots -%}
-                , (
-                    select max(snapshot.__emitted_at)
-                    from {{ source }} as snapshot
-                    where snapshot.__op = 'r'
-                      and snapshot.__emitted_at > newest - interval '{{ var("overlap") }}'
-                      and snapshot.__emitted_at <= newest
+            (
+                select max(moment) from moments
+                where exists (
+                    select from {{ relation }} where _emitted_at = moment offset {{ var("snapshot_rows") }}
                 )
-                {%- endif -%}
             ),
+            (select min(overlap_begins) from moments),
             '-infinity'
         )::text
-        from own
     {%- endset -%}
     {{ return("'" ~ run_query(query).rows[0][0] ~ "'::timestamptz") }}
 {% endmacro %}
 
+{# The newest moment in a column of this model, as a literal; for what is small enough, or rare enough, to need no overlap. #}
+{% macro newest(column='_emitted_at') %}
+    {%- if not execute -%}{{ return("'-infinity'::timestamptz") }}{%- endif -%}
+    {%- set moment = run_query("select coalesce(max(" ~ column ~ "), '-infinity')::text from " ~ this).rows[0][0] -%}
+    {{ return("'" ~ moment ~ "'::timestamptz") }}
+{% endmacro %}
+
 {# The moment at which this model was last built, as a literal: what is upstream and was built later is new to it. #}
 {% macro built_until() %}
-    {%- if not execute -%}{{ return("'-infinity'::timestamptz") }}{%- endif -%}
-    {%- set newest = run_query("select coalesce(max(_built_at), '-infinity')::text from " ~ this).rows[0][0] -%}
-    {{ return("'" ~ newest ~ "'::timestamptz") }}
+    {{ return(newest('_built_at')) }}
 {% endmacro %}
 
 {#
-  The condition that tells rows of raw that `consumer` has not taken yet; none where that is all of them: at the first
-  build and at a full refresh.
+  Facts keep rows that were deleted in the shop, marked, so that aggregates see what they have to recompute. A group of
+  which none is left ends here.
 #}
-{% macro unseen(consumer, source_table) %}
+{% macro drop_empty(count) -%}
+    delete from {{ this }} where {{ count }} = 0
+{%- endmacro %}
+
+{#
+  The condition that tells rows of raw that `consumer` (a fact, as schema.name) has not taken yet; none where that is
+  all of them: at the first build and at a full refresh.
+#}
+{% macro unseen(consumer) %}
     {%- if consumer is none or flags.FULL_REFRESH or not execute -%}{{ return(none) }}{%- endif -%}
     {%- set schema, name = consumer.split('.') -%}
-    {%- set schema = generate_schema_name(schema, none) -%}
-    {%- set relation = adapter.get_relation(target.database, schema, name) -%}
+    {%- set relation = adapter.get_relation(target.database, generate_schema_name(schema, none), name) -%}
     {%- if relation is none -%}{{ return(none) }}{%- endif -%}
-    {%- set raw = api.Relation.create(database=target.database, schema='raw', identifier=source_table) -%}
-    {{ return('_emitted_at > ' ~ taken_until(raw, relation=relation)) }}
+    {{ return('_emitted_at > ' ~ taken_until(relation)) }}
 {% endmacro %}
+
+{#
+  The rows of raw that a fact has to take, as CTEs `changed` and `latest`. A row that was deleted may hold no more than
+  its key (the log of the busiest tables carries no old rows): then the fact's own row is taken, marked as deleted. A
+  row that the fact never had is left out. `required` is a column that a row with its values always has.
+#}
+{% macro latest(staging, key, required, columns) -%}
+changed as (
+    select {{ columns | join(', ') }}, is_deleted, _emitted_at
+    from {{ ref(staging) }}
+    {%- if is_incremental() %}
+    where _emitted_at > {{ taken_until() }}
+    {%- endif %}
+),
+
+latest as (
+    select * from changed where not is_deleted or {{ required }} is not null
+    {%- if is_incremental() %}
+    union all
+    select known.{{ columns | join(', known.') }}, true, changed._emitted_at
+    from changed
+    inner join {{ this }} as known on known.{{ key }} = changed.{{ key }}
+    where changed.is_deleted and changed.{{ required }} is null
+    {%- endif %}
+)
+{%- endmacro %}

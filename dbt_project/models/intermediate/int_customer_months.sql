@@ -4,6 +4,7 @@
         incremental_strategy='delete+insert',
         unique_key=['user_id', 'order_month'],
         indexes=[{'columns': ['user_id', 'order_month'], 'unique': true}],
+        post_hook="{{ drop_empty('orders') }}",
     )
 }}
 

@@ -8,7 +8,7 @@
 }}
 
 {% if is_incremental() %}
-{% set new = taken_until(source('storefront', 'events'), snapshots=false) %}
+{% set new = taken_until() %}
 -- a session that has new events is counted anew, from all of them that raw still has: it lasts hours, raw keeps a month
 with touched as (
     select distinct session_id

@@ -13,5 +13,5 @@ from {{ ref('stg_inventory__stock_ledger') }}
 where (delta > 0 or balance = 0)
   and not is_deleted
   {% if is_incremental() %}
-  and _emitted_at > {{ taken_until(source('inventory', 'stock_ledger')) }}
+  and _emitted_at > {{ taken_until() }}
   {% endif %}

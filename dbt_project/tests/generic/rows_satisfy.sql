@@ -6,9 +6,9 @@
   are also checked for keys that occur twice: what is bad stops everything downstream of it, and is looked at again by
   each run until it has been mended in the shop. The fact's unique index guards the keys of a full build.
 #}
-{% test rows_satisfy(model, key, rules, consumer=none, source_table=none) %}
+{% test rows_satisfy(model, key, rules, consumer=none) %}
     {%- set keys = [key] if key is string else key -%}
-    {%- set new = unseen(consumer, source_table) -%}
+    {%- set new = unseen(consumer) -%}
     select
         {{ keys | join(', ') }},
         _emitted_at,

@@ -7,6 +7,7 @@
             {'columns': ['product_id', 'order_date'], 'unique': true},
             {'columns': ['order_date'], 'type': 'brin'},
         ],
+        post_hook="{{ drop_empty('ordered_lines') }}",
     )
 }}
 
@@ -22,7 +23,7 @@ touched as materialized (
     from {{ ref('int_product_costs') }} as costs
     inner join {{ this }} as cells
         on cells.product_id = costs.product_id and cells.order_date >= costs.valid_from
-    where costs._emitted_at > {{ taken_until(source('catalog', 'product_costs'), '_cost_emitted_at') }}
+    where costs._emitted_at > {{ newest('_cost_emitted_at') }}
 ),
 {% endif %}
 
@@ -30,8 +31,9 @@ sold as (
     select
         items.product_id,
         items.order_date,
+        count(*) filter (where not is_deleted) as ordered_lines,
         sum(quantity) filter (where is_sale) as units,
-        count(*) filter (where is_sale) as order_lines,
+        count(*) filter (where is_sale) as sold_lines,
         sum(amount) filter (where is_sale) as revenue,
         sum(quantity) filter (where is_cancelled) as cancelled_units
     from {{ ref('fct_order_items') }} as items
@@ -48,7 +50,8 @@ select
     sold.product_id,
     sold.order_date,
     coalesce(sold.units, 0) as units,
-    sold.order_lines,
+    sold.ordered_lines,
+    sold.sold_lines,
     coalesce(sold.revenue, 0) as revenue,
     coalesce(sold.cancelled_units, 0) as cancelled_units,
     coalesce(sold.revenue, 0) - coalesce(sold.units, 0) * costs.unit_cost as margin,

@@ -6,6 +6,7 @@
         indexes=[
             {'columns': ['booked_date', 'carrier', 'service_level', 'country', 'region'], 'unique': true},
         ],
+        post_hook="{{ drop_empty('parcels') }}",
     )
 }}
 

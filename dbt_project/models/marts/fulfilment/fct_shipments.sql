@@ -12,30 +12,21 @@
     )
 }}
 
-with new_shipments as (
-    select
-        shipment_id, order_id, warehouse_id, carrier, service_level, status, promised_at, delay_seconds,
-        booked_at, dispatched_at, delivered_at, is_deleted, _emitted_at
-    from {{ ref('stg_shipping__shipments') }}
-    {% if is_incremental() %}
-    where _emitted_at > {{ taken_until(source('shipping', 'shipments')) }}
-    {% endif %}
-),
+{% set columns = [
+    'shipment_id', 'order_id', 'warehouse_id', 'carrier', 'service_level', 'status', 'promised_at', 'delay_seconds',
+    'booked_at', 'dispatched_at', 'delivered_at',
+] %}
+with {{ latest('stg_shipping__shipments', 'shipment_id', 'booked_at', columns) }},
 
 shipments as (
-    select * from new_shipments
+    select * from latest
     {% if is_incremental() %}
     union all
     -- parcels that came before their orders; what a parcel takes from its order never changes afterwards
-    select
-        shipment_id, order_id, warehouse_id, carrier, service_level, status, promised_at, delay_seconds,
-        booked_at, dispatched_at, delivered_at, is_deleted, _emitted_at
+    select {{ columns | join(', ') }}, is_deleted, _emitted_at
     from {{ this }} as known
     where known.ordered_at is null
-      and not exists (
-        select from new_shipments
-        where new_shipments.order_id = known.order_id and new_shipments.shipment_id = known.shipment_id
-    )
+      and not exists (select from latest where latest.shipment_id = known.shipment_id)
     {% endif %}
 )
 

@@ -6,6 +6,7 @@
         indexes=[
             {'columns': ['payment_date', 'method', 'provider', 'outcome', 'reason'], 'unique': true},
         ],
+        post_hook="{{ drop_empty('payments') }}",
     )
 }}
 

@@ -12,6 +12,11 @@
     )
 }}
 
+with {{ latest('stg_payments__payments', 'order_id', 'started_at', [
+    'order_id', 'payment_id', 'user_id', 'provider', 'method', 'status', 'reason', 'amount', 'currency', 'attempts',
+    'duration_ms', 'started_at',
+]) }}
+
 select
     order_id,
     payment_id,
@@ -30,7 +35,4 @@ select
     is_deleted,
     _emitted_at,
     now() as _built_at
-from {{ ref('stg_payments__payments') }}
-{% if is_incremental() %}
-where _emitted_at > {{ taken_until(source('payments', 'payments')) }}
-{% endif %}
+from latest

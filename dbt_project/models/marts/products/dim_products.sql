@@ -23,6 +23,6 @@ select
 from {{ ref('stg_catalog__products') }} as products
 left join {{ ref('stg_catalog__categories') }} as categories using (category_id)
 {% if is_incremental() %}
-where products._emitted_at > {{ taken_until(source('catalog', 'products')) }}
-   or categories._emitted_at > {{ taken_until(source('catalog', 'categories'), '_category_emitted_at') }}
+where products._emitted_at > {{ newest() }}
+   or categories._emitted_at > {{ newest('_category_emitted_at') }}
 {% endif %}

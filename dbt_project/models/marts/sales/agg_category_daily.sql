@@ -10,7 +10,7 @@ select
     daily.order_date,
     coalesce(products.category, '') as category,
     sum(daily.units)::bigint as units,
-    sum(daily.order_lines)::bigint as order_lines,
+    sum(daily.sold_lines)::bigint as sold_lines,
     sum(daily.revenue) as revenue,
     sum(daily.cancelled_units)::bigint as cancelled_units,
     sum(daily.margin) as margin,

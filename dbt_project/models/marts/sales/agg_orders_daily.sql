@@ -9,6 +9,7 @@
                 'unique': true,
             },
         ],
+        post_hook="{{ drop_empty('orders') }}",
     )
 }}
 

@@ -7,6 +7,7 @@
             {'columns': ['ordered_hour', 'status'], 'unique': true},
             {'columns': ['order_date']},
         ],
+        post_hook="{{ drop_empty('orders') }}",
     )
 }}
 

@@ -4,6 +4,7 @@
         incremental_strategy='delete+insert',
         unique_key='order_month',
         indexes=[{'columns': ['order_month', 'country'], 'unique': true}],
+        post_hook="{{ drop_empty('orders') }}",
     )
 }}
 

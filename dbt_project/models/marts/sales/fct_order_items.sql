@@ -16,7 +16,7 @@ with new_items as (
     select order_item_id, order_id, product_id, quantity, unit_price, is_deleted, _emitted_at
     from {{ ref('stg_orders__order_items') }}
     {% if is_incremental() %}
-    where _emitted_at > {{ taken_until(source('orders', 'order_items')) }}
+    where _emitted_at > {{ taken_until() }}
     {% endif %}
 ),
 

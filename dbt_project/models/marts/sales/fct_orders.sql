@@ -13,6 +13,11 @@
     )
 }}
 
+with {{ latest('stg_orders__orders', 'order_id', 'ordered_at', [
+    'order_id', 'user_id', 'status', 'cancel_reason', 'total_amount', 'currency', 'payment_method', 'country',
+    'region', 'city', 'flash_sale_id', 'client_ip', 'ordered_at', 'updated_at',
+]) }}
+
 select
     order_id,
     user_id,
@@ -35,7 +40,4 @@ select
     is_deleted,
     _emitted_at,
     now() as _built_at
-from {{ ref('stg_orders__orders') }}
-{% if is_incremental() %}
-where _emitted_at > {{ taken_until(source('orders', 'orders')) }}
-{% endif %}
+from latest
