@@ -9,7 +9,9 @@ from typing import Final
 import typer
 
 from stack import instance as instances
+from stack.definitions import PROCESSES
 from stack.display import console
+from stack.docs import FOLDER
 from stack.errors import StackError
 from stack.instance import ROOT, Instance
 
@@ -28,11 +30,6 @@ def variables(instance: Instance) -> dict[str, str]:
         "DBT_LOG_PATH": str(home / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
-
-
-def site(instance: Instance) -> Path:
-    """Where the documentation that is served lies."""
-    return instance.home / "docs"
 
 
 def run(arguments: list[str], instance: Instance, *, folder: str | None = None) -> int:
@@ -56,12 +53,12 @@ def _docs(instance: Instance) -> int:
     code = run(["docs", "generate", "--static"], instance)
     if code == 0:
         page = Path(variables(instance)["DBT_TARGET_PATH"]) / "static_index.html"
-        target = site(instance) / "dbt" / "index.html"
+        target = instance.home / FOLDER / "dbt" / "index.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_suffix(".new")
         fresh.write_bytes(page.read_bytes())
         fresh.replace(target)
-        console.print(f"written: {target}")
+        console.print(f"written: {target}, served at http://127.0.0.1:{instance.port(PROCESSES['docs'].port)}/dbt/")
     return code
 
 

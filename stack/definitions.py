@@ -228,6 +228,15 @@ _PLATFORM: Final = (
         nice=5,
         part=Part.PLATFORM,
     ),
+    Process(
+        name="docs",
+        purpose="what is written about the data: models, tests, lineage",
+        ports={"http": 165},
+        probe=Probe.HTTP,
+        module="stack.docs",
+        nice=10,
+        part=Part.PLATFORM,
+    ),
 )
 
 PROCESSES: Final[Mapping[str, Process]] = {
