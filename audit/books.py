@@ -46,19 +46,31 @@ IN_QUEUE: Final = """
 """
 """SQL: whether order ``o`` waits for a unit of a flash sale, which may last as long as the sale."""
 
+COMPACT: Final = """
+    (o.log_offset IS NULL
+     AND NOT EXISTS (SELECT FROM orders.order_transitions b WHERE b.order_id = o.id AND b.sequence = 1))
+"""
+"""SQL: whether order ``o`` was brought in as settled history, whose beginning and stock nobody recorded one by one."""
+
+COMPACT_STEPS: Final = 2
+"""Steps that such an order's story has when it is brought in: placed, and where it stands."""
+
 PAID_STATUSES: Final = "('confirmed', 'processing', 'cancelling', 'shipped', 'delivered')"
 _HELD: Final = """
     SELECT l.product_id, l.warehouse_id, sum(l.quantity) AS units
     FROM inventory.reservation_lines l JOIN inventory.reservations r USING (order_id)
     WHERE r.status = 'held' GROUP BY l.product_id, l.warehouse_id
 """
-_DEMAND: Final = "SELECT order_id, product_id, sum(quantity) AS units FROM orders.order_items GROUP BY 1, 2"
+_DEMAND: Final = """
+    SELECT order_id, product_id, sum(i.quantity) AS units
+    FROM orders.order_items i JOIN inventory.reservations r USING (order_id) GROUP BY 1, 2
+"""
 _CLAIM: Final = "SELECT order_id, product_id, sum(quantity) AS units FROM inventory.reservation_lines GROUP BY 1, 2"
 
 STOCK: Final = (
     Check(
         "stock.ledger",
-        "initial + restocked ± adjusted − shipped = on hand",
+        "initial + restocked ± adjusted − shipped − settled = on hand",
         """
         SELECT product_id AS id,
                format('warehouse %s: ledger %s, on hand %s', warehouse_id, coalesce(l.units, 0),
@@ -72,7 +84,8 @@ STOCK: Final = (
             (SELECT coalesce(sum(delta) FILTER (WHERE kind = 'initial'), 0) AS initial,
                     coalesce(sum(delta) FILTER (WHERE kind = 'restock'), 0) AS restocked,
                     coalesce(sum(delta) FILTER (WHERE kind = 'adjustment'), 0) AS adjusted,
-                    coalesce(-sum(delta) FILTER (WHERE kind = 'shipped'), 0) AS shipped FROM inventory.stock_ledger) l,
+                    coalesce(-sum(delta) FILTER (WHERE kind = 'shipped'), 0) AS shipped,
+                    coalesce(-sum(delta) FILTER (WHERE kind = 'settled'), 0) AS settled FROM inventory.stock_ledger) l,
             (SELECT coalesce(sum(quantity), 0) AS on_hand, count(DISTINCT product_id) AS products
              FROM inventory.inventory) i
         """,
@@ -104,6 +117,21 @@ STOCK: Final = (
         WHERE s.units IS DISTINCT FROM f.units
         """,
         "SELECT count(*) AS orders FROM inventory.reservations WHERE status = 'fulfilled'",
+    ),
+    Check(
+        "stock.settled",
+        "what the ledger says left for settled history = what those orders bought",
+        f"""
+        SELECT product_id AS id, format('ledger %s, orders %s', coalesce(s.units, 0), coalesce(b.units, 0)) AS what
+        FROM (SELECT product_id, -sum(delta) AS units FROM inventory.stock_ledger WHERE kind = 'settled' GROUP BY 1) s
+        FULL JOIN (SELECT i.product_id, sum(i.quantity) AS units
+                   FROM orders.order_items i JOIN orders.orders o ON o.id = i.order_id
+                   LEFT JOIN inventory.reservations r ON r.order_id = o.id
+                   WHERE o.status IN ('shipped', 'delivered') AND r.order_id IS NULL AND {COMPACT}
+                   GROUP BY 1) b USING (product_id)
+        WHERE s.units IS DISTINCT FROM b.units
+        """,  # noqa: S608
+        "SELECT count(*) AS lines FROM inventory.stock_ledger WHERE kind = 'settled'",
     ),
     Check(
         "stock.reserved",
@@ -162,8 +190,8 @@ STOCK: Final = (
 ORDERS: Final = (
     Check(
         "orders.transitions",
-        "each order's transitions count from 1 without a gap and end in its status",
-        """
+        "each order's transitions count from 1 without a gap and end in its status; settled history has the later ones",
+        f"""
         SELECT o.id, format('%s transitions up to %s, order at %s; %s, last transition %s', t.steps, t.last,
                             o.sequence, o.status, t.status) AS what
         FROM orders.orders o LEFT JOIN
@@ -173,9 +201,10 @@ ORDERS: Final = (
              FROM (SELECT *, lag(status) OVER (PARTITION BY order_id ORDER BY sequence) AS before
                    FROM orders.order_transitions) steps
              GROUP BY order_id) t ON t.order_id = o.id
-        WHERE t.steps IS NULL OR t.first <> 1 OR t.last <> t.steps OR t.last <> o.sequence OR t.status <> o.status
-           OR t.torn > 0
-        """,
+        WHERE t.last <> o.sequence OR t.status <> o.status OR t.torn > 0 OR t.last - t.first + 1 <> t.steps
+           OR (coalesce(t.first, 0) <> 1
+               AND NOT (coalesce(t.first, o.sequence + 1) = {COMPACT_STEPS} + 1 AND {COMPACT}))
+        """,  # noqa: S608
         "SELECT count(*) AS transitions FROM orders.order_transitions",
     ),
     Check(
@@ -198,6 +227,7 @@ ORDERS: Final = (
         FROM orders.orders o LEFT JOIN inventory.reservations r ON r.order_id = o.id
         WHERE (o.status IN ('confirmed', 'processing', 'cancelling') AND r.status IS DISTINCT FROM 'held')
            OR (o.status IN ('shipped', 'delivered') AND r.status IS DISTINCT FROM 'fulfilled'
+               AND NOT (r.status IS NULL AND {COMPACT})
                AND NOT (r.status IS NOT DISTINCT FROM 'held' AND {waits_for("inventory.fulfil")}))
         UNION ALL
         SELECT o.id, format('%s, product %s: %s ordered, %s reserved', o.status, d.product_id, d.units,

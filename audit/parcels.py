@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from audit.books import Check
+from audit.books import COMPACT, Check
 
 CHECKS: Final = (
     Check(
@@ -38,10 +38,26 @@ CHECKS: Final = (
               WHERE f.state IN ('booked', 'dispatched', 'delivered')) r
         FULL JOIN (SELECT s.order_id, (i ->> 'product_id')::uuid AS product_id, s.warehouse_id,
                           sum((i ->> 'quantity')::int) AS quantity
-                   FROM shipping.shipments s CROSS JOIN jsonb_array_elements(s.items) i
+                   FROM shipping.shipments s JOIN inventory.reservations h USING (order_id)
+                   CROSS JOIN jsonb_array_elements(s.items) i
                    WHERE s.status <> 'cancelled' GROUP BY 1, 2, 3) p USING (order_id, product_id, warehouse_id)
         WHERE r.quantity IS DISTINCT FROM p.quantity
         """,
         "SELECT count(*) AS parcels FROM shipping.shipments WHERE status <> 'cancelled'",
+    ),
+    Check(
+        "parcels.settled",
+        "parcels of settled history hold what was bought",
+        f"""
+        SELECT o.id, format('%s units bought, %s packed', b.units, coalesce(p.units, 0)) AS what
+        FROM (SELECT order_id, sum(quantity) AS units FROM orders.order_items GROUP BY 1) b
+        JOIN orders.orders o ON o.id = b.order_id
+        LEFT JOIN inventory.reservations r ON r.order_id = o.id
+        LEFT JOIN (SELECT s.order_id, sum((SELECT sum((i ->> 'quantity')::int) FROM jsonb_array_elements(s.items) i))
+                              AS units
+                   FROM shipping.shipments s WHERE s.status <> 'cancelled' GROUP BY 1) p ON p.order_id = o.id
+        WHERE o.status IN ('shipped', 'delivered') AND r.order_id IS NULL AND {COMPACT}
+          AND b.units IS DISTINCT FROM p.units
+        """,  # noqa: S608
     ),
 )

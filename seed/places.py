@@ -13,6 +13,11 @@ class City(NamedTuple):
     longitude: float
     inhabitants: int
 
+    @property
+    def area(self) -> str:
+        """Which of :data:`REGIONS` it lies in."""
+        return next(name for name, states in _STATES.items() if self.region in states)
+
 
 class Site(NamedTuple):
     """A warehouse. ``code`` is its short name; ``share`` is its part of the stock."""
@@ -26,6 +31,14 @@ class Site(NamedTuple):
     longitude: float
     share: float
 
+
+_STATES: Final = {
+    "Northeast": ("NY", "PA", "MA"),
+    "Midwest": ("IL", "OH", "IN", "MI", "WI", "MO", "NE", "MN"),
+    "South": ("TX", "FL", "NC", "OK", "TN", "DC", "KY", "MD", "GA", "LA", "VA"),
+    "West": ("CA", "AZ", "WA", "CO", "NV", "OR", "NM", "HI", "AK", "UT", "ID"),
+}
+REGIONS: Final = tuple(_STATES)
 
 CITIES: Final = (
     City("New York", "NY", "100", 40.7128, -74.0060, 8336),

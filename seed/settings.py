@@ -1,12 +1,18 @@
 """Settings of the demo data."""
 
+import datetime as dt
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from kit.settings import Settings
+from seed.plan import Plan, demo
 
 
 class SeedSettings(Settings):
-    """Who may sign in to the demo shop, and how large it is."""
+    """Who may sign in to the demo shop, how large it is, and how it is written."""
+
+    home: Path = Field(default=Path(".surge"), description="The instance's folder.")
 
     admin_email: str = Field(default="admin@surge.example", description="The administrator's login.")
     admin_password: SecretStr = Field(min_length=10, description="The administrator's password.")
@@ -17,3 +23,20 @@ class SeedSettings(Settings):
     demo_customers: int = Field(default=1_000, ge=1)
     demo_products: int = Field(default=2_000, ge=50)
     demo_orders: int = Field(default=20_000, ge=0)
+
+    seed_processes: int = Field(default=2, ge=1, le=32, description="Processes that write a large shop's orders.")
+
+    @property
+    def folder(self) -> Path:
+        """Where that lies which must not be in the database."""
+        return self.home / "data" / "seed"
+
+    def plan(self, now: dt.datetime) -> Plan:
+        """The demo shop's plan."""
+        return demo(
+            now,
+            customers=self.demo_customers,
+            products=self.demo_products,
+            orders=self.demo_orders,
+            seed=self.demo_seed,
+        )

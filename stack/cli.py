@@ -39,7 +39,7 @@ class Delegate(NamedTuple):
 DELEGATES: Final = (
     Delegate("audit", "audit.cli:app", "Prove the books: stock, money, orders, history."),
     Delegate("saga", "sagas.cli:app", "Look into an order's saga, its dead letters, its simulator."),
-    Delegate("seed", "seed.cli:app", "Fill the shop with demo data."),
+    Delegate("seed", "stack.seeding:app", "Fill the shop with customers, products and a year of orders.", own=True),
     Delegate(
         "chaos", "stack.chaos.cli:app", "Hurt a stack of its own under load; check what customers were told.", own=True
     ),

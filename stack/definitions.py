@@ -347,6 +347,15 @@ WAREHOUSE_SETTINGS: Final[Mapping[str, str]] = {
     "jit": "off",
 }
 
+POSTGRES_LOADING: Final[Mapping[str, str]] = {
+    "wal_level": "minimal",  # an index that is built goes to disk once, not twice
+    "max_wal_senders": "0",
+    "max_wal_size": "24GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum": "off",
+}
+"""What differs while a large shop is loaded (`surge seed`): nobody else is connected, and nothing is replicated."""
+
 REDIS_SETTINGS: Final[Mapping[str, str]] = {
     "appendonly": "yes",
     "appendfsync": "everysec",

@@ -23,8 +23,9 @@ from rich.text import Text
 from audit.report import Report
 from audit.run import run as audit
 from contracts.orders import OrderStatus
-from seed import demo as seeding
-from seed.people import Customer
+from kit.clock import SystemClock
+from seed import loading
+from seed.people import Customer, people
 from seed.settings import SeedSettings
 from stack.definitions import PROCESSES
 from stack.display import console
@@ -101,7 +102,9 @@ class Result:
 
 async def seed(progress: Callable[[str], None] | None = None) -> str:
     """Customers, products, stock and order history, if the shop is empty; returns what is there in a few words."""
-    return str(await seeding.ensure(progress=progress))
+    say = progress or (lambda _: None)
+    seeded = await loading.ensure(progress=lambda note: say(note.what))
+    return str(seeded)
 
 
 async def rush(orders: int = ORDERS) -> Result:
@@ -204,8 +207,8 @@ async def run(
 
 
 def customers(settings: RushSettings) -> Sequence[Customer]:
-    """The demo customers, as the seed number makes them."""
-    return seeding.customers(settings)
+    """The demo customers, as the seed number makes them; their ids depend on when the shop was seeded."""
+    return people(settings.plan(SystemClock().now()), first_email=settings.demo_email).customers
 
 
 async def _sign_in(settings: RushSettings, http: httpx.AsyncClient, count: int, display: _Display) -> list[Shopper]:

@@ -79,9 +79,10 @@ def _owned(directory: Path, user: str | None) -> None:
         shutil.chown(directory, user, user)
 
 
-def prepare_postgres(instance: Instance, secret: Mapping[str, str]) -> None:
-    """The shop's server."""
-    _prepare_cluster(instance, POSTGRES, POSTGRES_SETTINGS, secret["SURGE_POSTGRES_PASSWORD"])
+def prepare_postgres(instance: Instance, secret: Mapping[str, str], tuned: Mapping[str, str] | None = None) -> None:
+    """The shop's server; ``tuned`` are settings that differ this time."""
+    settings = {**POSTGRES_SETTINGS, **(tuned or {})}
+    _prepare_cluster(instance, POSTGRES, settings, secret["SURGE_POSTGRES_PASSWORD"])
 
 
 def prepare_warehouse(instance: Instance, secret: Mapping[str, str]) -> None:

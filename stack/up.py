@@ -17,6 +17,7 @@ from stack.definitions import (
     KAFKA,
     MIGRATIONS,
     POSTGRES,
+    POSTGRES_LOADING,
     PROCESSES,
     RAW,
     REDIS,
@@ -71,8 +72,11 @@ class Start:
         names: Sequence[str] | None = None,
         *,
         seeded: bool = True,
+        loading: bool = False,
     ) -> None:
+        """``seeded``: with the demo shop. ``loading``: Postgres is started to be filled, not to serve."""
         self.instance = instance
+        self.loading = loading
         self.seeded = seeded
         self.progress = progress
         self.processes = instance.processes
@@ -239,7 +243,10 @@ class Start:
         state = (await asyncio.to_thread(self.supervisor.states))[name]
         fresh = not state.pid
         if fresh:
-            if prepare := _PREPARATIONS.get(name):
+            if name == POSTGRES and self.loading:
+                secret = ensure_secrets(self.instance)
+                await asyncio.to_thread(servers.prepare_postgres, self.instance, secret, POSTGRES_LOADING)
+            elif prepare := _PREPARATIONS.get(name):
                 await asyncio.to_thread(prepare, self.instance)
             if state.state != "BACKOFF":
                 await asyncio.to_thread(self.supervisor.start, name)

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from audit.settings import AuditSettings
 from kit.migrations import upgrade_all
 from kit.settings import Settings
-from seed import demo
+from seed import loading
 from seed.settings import SeedSettings
 
 REDIS_DATABASE = 9
@@ -63,10 +63,11 @@ async def scratch(settings: Settings, scratch_url: str) -> AsyncIterator[dict[st
 
 
 @pytest.fixture(scope="package")
-def seed_settings(scratch: dict[str, SecretStr]) -> SeedSettings:
+def seed_settings(scratch: dict[str, SecretStr], tmp_path_factory: pytest.TempPathFactory) -> SeedSettings:
     """A small shop."""
     return SeedSettings(
         **scratch,
+        home=tmp_path_factory.mktemp("home"),
         admin_password=SecretStr("administrator's secret"),
         demo_password=SecretStr("customer's secret"),
         demo_customers=60,
@@ -76,13 +77,13 @@ def seed_settings(scratch: dict[str, SecretStr]) -> SeedSettings:
 
 
 @pytest.fixture(scope="package")
-async def seeded(seed_settings: SeedSettings) -> demo.Seeded:
+async def seeded(seed_settings: SeedSettings) -> loading.Seeded:
     """The small shop, seeded."""
-    return await demo.ensure(seed_settings)
+    return await loading.ensure(seed_settings)
 
 
 @pytest.fixture(scope="package")
-def audit_settings(scratch: dict[str, SecretStr], seeded: demo.Seeded) -> AuditSettings:
+def audit_settings(scratch: dict[str, SecretStr], seeded: loading.Seeded) -> AuditSettings:
     """Where the small shop's books are. It has no payment providers."""
     return AuditSettings(**scratch, stripe_api_base="http://127.0.0.1:1")
 

@@ -2,12 +2,12 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from seed.copy import Table, table
-from seed.ids import item_ids
-from seed.people import People
+from seed.ids import part_id
+from seed.people import Customer
 
 USERS: Final = table("accounts", "users", "id name email password_hash role phone created_at updated_at")
 ADDRESSES: Final = table(
@@ -18,18 +18,18 @@ ADDRESSES: Final = table(
 )
 
 
-def rows(people: People, *, password_hash: str) -> Iterator[tuple[Table, list[tuple[Any, ...]]]]:
+def rows(customers: Sequence[Customer], *, password_hash: str) -> Iterator[tuple[Table, list[tuple[Any, ...]]]]:
     """The customers with one address each; all share a password."""
     yield (
         USERS,
         [
             (c.user_id, c.name, c.email, password_hash, "customer", c.phone, c.registered_at, c.registered_at)
-            for c in people.customers
+            for c in customers
         ],
     )
     addresses: list[tuple[Any, ...]] = []
-    for customer in people.customers:
-        (address_id,) = item_ids(customer.user_id, 1)
+    for customer in customers:
+        address_id = part_id(customer.user_id, 1)
         a, at = customer.address, customer.registered_at
         place = (a.line1, a.line2, a.city, a.region, a.postal_code, a.country, a.phone, a.latitude, a.longitude)
         addresses.append((address_id, customer.user_id, "home", a.name, *place, True, at, at))

@@ -2,53 +2,45 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from seed.copy import Table, table
-from seed.goods import Goods
-from seed.history import Ending
-from seed.placed import PlacedOrder
+from seed.history import LEFT, Chunk, Ending, month_of
+from seed.ids import Bytes
+from seed.paths import path
 from seed.places import WAREHOUSES
+from seed.plan import Plan
+from seed.rendered import Rendered
+from seed.rows.orders import Payload
+from seed.rows.payments import moment
 from seed.stock import Stock
+from seed.wire import NULL, Fixed, chosen_of, nullable, payload, piece, pieces, take
 
 SITES: Final = table("inventory", "warehouses", "id code name country latitude longitude priority")
 LEVELS: Final = table("inventory", "inventory", "product_id warehouse_id quantity reserved_quantity updated_at")
 RESERVATIONS: Final = table(
     "inventory",
     "reservations",
-    "order_id status reason refused_product_ids expires_at confirmed_at asked_at created_at updated_at",
+    "order_id asked_at created_at updated_at status reason expires_at confirmed_at refused_product_ids",
 )
 LINES: Final = table("inventory", "reservation_lines", "order_id product_id warehouse_id quantity")
 LEDGER: Final = table(
-    "inventory", "stock_ledger", "product_id warehouse_id kind delta balance reason order_id occurred_at"
+    "inventory", "stock_ledger", "product_id warehouse_id delta balance occurred_at kind reason order_id"
 )
 
 HOLD: Final = dt.timedelta(minutes=10)
+_HOLD_MS: Final = int(HOLD.total_seconds() * 1000)
 
-Rows = Iterator[tuple[Table, list[tuple[Any, ...]]]]
-
-
-class Balances:
-    """Units on hand by product and warehouse while the history goes by; the ledger's running balance."""
-
-    def __init__(self, goods: Goods, stock: Stock, warehouses: list[uuid.UUID]) -> None:
-        self.warehouses = warehouses
-        self._row = {product.product_id: n for n, product in enumerate(goods.products)}
-        self._left: npt.NDArray[np.int64] = stock.initial.copy()
-
-    def take(self, product_id: uuid.UUID, warehouse: int, units: int) -> int:
-        """Takes units off the shelf; returns what is left there."""
-        row = self._row[product_id]
-        self._left[row, warehouse] -= units
-        return int(self._left[row, warehouse])
+Ints = npt.NDArray[np.int64]
 
 
-def base(goods: Goods, stock: Stock, warehouses: list[uuid.UUID], *, now: dt.datetime) -> Rows:
-    """The warehouses, today's levels, and the ledger's first line of each."""
+def sites(warehouses: list[uuid.UUID]) -> Iterator[tuple[Table, list[tuple[Any, ...]]]]:
+    """The warehouses."""
     yield (
         SITES,
         [
@@ -56,54 +48,153 @@ def base(goods: Goods, stock: Stock, warehouses: list[uuid.UUID], *, now: dt.dat
             for n, site in enumerate(WAREHOUSES)
         ],
     )
-    quantity, reserved, initial = stock.quantity.tolist(), stock.reserved.tolist(), stock.initial.tolist()
-    # a warehouse that sent the product once lists it, even if it does not stock it any more
-    listed = (stock.stocked | (stock.initial > 0)).tolist()
-    levels: list[tuple[Any, ...]] = []
-    ledger: list[tuple[Any, ...]] = []
-    for n, product in enumerate(goods.products):
-        for w, warehouse in enumerate(warehouses):
-            if not listed[n][w]:
-                continue
-            levels.append((product.product_id, warehouse, quantity[n][w], reserved[n][w], now))
-            first = (product.product_id, warehouse, "initial", initial[n][w], initial[n][w])
-            ledger.append((*first, "opening stock", None, product.created_at))
-    yield LEVELS, levels
-    yield LEDGER, ledger
 
 
-def rows(orders: Iterable[PlacedOrder], balances: Balances) -> Rows:
-    """The orders' reservations, and the ledger's line of each that left."""
-    reservations: list[tuple[Any, ...]] = []
-    lines: list[tuple[Any, ...]] = []
-    ledger: list[tuple[Any, ...]] = []
-    for order in orders:
-        reservations.append(_reservation(order))
-        if not order.reserved:
-            continue
-        for line in order.lines:
-            product_id, warehouse = line.product.product_id, balances.warehouses[line.warehouse]
-            lines.append((order.order_id, product_id, warehouse, line.quantity))
-            if sent_at := order.moment("inventory.fulfilled"):
-                balance = balances.take(product_id, line.warehouse, line.quantity)
-                sent = (product_id, warehouse, "shipped", -line.quantity, balance)
-                ledger.append((*sent, "", order.order_id, sent_at))
-    yield RESERVATIONS, reservations
-    yield LINES, lines
-    yield LEDGER, ledger
+def rows(part: Chunk, rendered: Rendered) -> Iterator[tuple[Table, Payload]]:
+    """The reservations of orders that hold stock, and of recorded ones."""
+    chosen = np.flatnonzero(part.recorded | part.ended(Ending.PROCESSING))
+    if not len(chosen):
+        return
+    yield RESERVATIONS, _reservations(part, rendered, chosen)
+    holding = (part.recorded | part.ended(Ending.PROCESSING)) & ~part.ended(Ending.OUT_OF_STOCK)
+    lines = np.flatnonzero(holding[part.line_order])
+    yield (
+        LINES,
+        payload(
+            Fixed(len(lines), len(LINES.columns))
+            .uuid(part.ids[part.line_order[lines]])
+            .uuid(rendered.world.goods.draft.ids[part.product[lines]])
+            .uuid(rendered.warehouse_ids[part.warehouse[lines]])
+            .int4(part.quantity[lines])
+            .build()
+        ),
+    )
 
 
-def _reservation(order: PlacedOrder) -> tuple[Any, ...]:
-    if order.ending is Ending.OUT_OF_STOCK:
-        at = order.due("inventory.failed")
-        short = [order.lines[0].product.product_id]
-        return (order.order_id, "refused", "out_of_stock", short, None, None, order.created_at, at, at)
-    reserved_at = order.due("inventory.reserved")
-    paid_at = order.moment("payment.succeeded")
-    status, reason, updated_at = "held", "", paid_at or reserved_at
-    if sent_at := order.moment("inventory.fulfilled"):
-        status, updated_at = "fulfilled", sent_at
-    elif released_at := order.moment("inventory.released"):
-        status, reason, updated_at = "released", order.path.cancel_reason or "", released_at
-    expires_at = reserved_at + HOLD
-    return (order.order_id, status, reason, [], expires_at, paid_at, order.created_at, reserved_at, updated_at)
+def _reservations(part: Chunk, rendered: Rendered, chosen: Ints) -> Payload:
+    asked, paid = moment(part, "inventory.reserved")[chosen], moment(part, "payment.succeeded")[chosen]
+    sent, released = moment(part, "inventory.fulfilled")[chosen], moment(part, "inventory.released")[chosen]
+    refused = part.ended(Ending.OUT_OF_STOCK)[chosen]
+    asked = np.where(refused, moment(part, "inventory.failed")[chosen], asked)
+    updated = np.where(sent > 0, sent, np.where(released > 0, released, np.where(paid > 0, paid, asked)))
+    kinds = []
+    for ending in Ending:
+        steps = path(ending).step_of
+        if ending is Ending.OUT_OF_STOCK:
+            kinds.append(piece("refused", "out_of_stock"))
+        elif "inventory.fulfilled" in steps:
+            kinds.append(piece("fulfilled", ""))
+        elif "inventory.released" in steps:
+            kinds.append(piece("released", path(ending).cancel_reason or ""))
+        else:
+            kinds.append(piece("held", ""))
+    count = len(chosen)
+    head = (
+        Fixed(count, len(RESERVATIONS.columns))
+        .uuid(part.ids[chosen])
+        .moment(asked)
+        .moment(part.created[chosen])
+        .moment(updated)
+        .build()
+    )
+    # uuid[]: one dimension, no nulls, elements of type 2950, from 1
+    short = Fixed(count)
+    short.raw(b"\0\0\0\x28\0\0\0\1\0\0\0\0\0\0\x0b\x86\0\0\0\1\0\0\0\1")
+    short.uuid(rendered.world.goods.draft.ids[part.product[part.first[:-1][chosen]]])
+    none = b"\0\0\0\x0c\0\0\0\0\0\0\0\0\0\0\x0b\x86"
+    return payload(
+        head,
+        take(pieces(kinds), part.ending[chosen]),
+        nullable(Fixed(count).moment(asked + _HOLD_MS).build(), ~refused),
+        nullable(Fixed(count).moment(paid).build(), paid > 0),
+        chosen_of(refused, short.build(), none),
+    )
+
+
+@dataclass(frozen=True)
+class Movements:
+    """What a chunk of orders did to the shelves.
+
+    ``settled`` has the units that left for orders without records of their own, ``held`` those that orders hold: each
+    a column of cells (month, product, warehouse) and one of units. ``shipped`` are the lines of recorded orders that
+    left: order ids, cells without a month, units and moments.
+    """
+
+    settled: tuple[Ints, Ints]
+    held: tuple[Ints, Ints]
+    shipped_orders: Bytes
+    shipped: tuple[Ints, Ints, Ints]
+
+
+def movements(plan: Plan, part: Chunk) -> Movements:
+    """Of one chunk."""
+    order = part.line_order
+    shelf = part.product * len(WAREHOUSES) + part.warehouse
+    sent = moment(part, "shipment.in_transit")
+    gone = part.ended(*LEFT)
+    cell = month_of(plan, sent)[order] * (plan.products * len(WAREHOUSES)) + shelf
+
+    def summed(lines: npt.NDArray[np.bool_], cells: Ints) -> tuple[Ints, Ints]:
+        keys, which = np.unique(cells[lines], return_inverse=True)
+        return keys, np.bincount(which, weights=part.quantity[lines], minlength=len(keys)).astype(np.int64)
+
+    recorded = np.flatnonzero((gone & part.recorded)[order])
+    fulfilled = moment(part, "inventory.fulfilled")[order[recorded]]
+    return Movements(
+        settled=summed((gone & ~part.recorded)[order], cell),
+        held=summed(part.ended(Ending.PROCESSING)[order], shelf),
+        shipped_orders=part.ids[order[recorded]],
+        shipped=(shelf[recorded], part.quantity[recorded], fulfilled),
+    )
+
+
+def stock_rows(rendered: Rendered, stock: Stock) -> Iterator[tuple[Table, Payload]]:
+    """Today's levels, and the ledger that leads to them, in the order of time."""
+    plan, ids = rendered.world.plan, rendered.world.goods.draft.ids
+    listed = np.flatnonzero(stock.listed)
+    product, warehouse = listed // len(WAREHOUSES), listed % len(WAREHOUSES)
+    yield (
+        LEVELS,
+        payload(
+            Fixed(len(listed), len(LEVELS.columns))
+            .uuid(ids[product])
+            .uuid(rendered.warehouse_ids[warehouse])
+            .int4(stock.quantity[listed])
+            .int4(stock.reserved[listed])
+            .moment(np.full(len(listed), plan.now_ms))
+            .build()
+        ),
+    )
+    ledger = stock.ledger
+    kinds = pieces(
+        piece(kind, reason)
+        for kind, reason in (
+            ("initial", "opening stock"),
+            ("restock", "quarterly delivery"),
+            ("settled", "settled orders of the month"),
+            ("shipped", ""),
+        )
+    )
+    for at in range(0, len(ledger.shelf), 500_000):
+        some = slice(at, at + 500_000)
+        shelf = ledger.shelf[some]
+        head = (
+            Fixed(len(shelf), len(LEDGER.columns))
+            .uuid(ids[shelf // len(WAREHOUSES)])
+            .uuid(rendered.warehouse_ids[shelf % len(WAREHOUSES)])
+            .int4(ledger.delta[some])
+            .int4(ledger.balance[some])
+            .moment(ledger.moment[some])
+            .build()
+        )
+        of_order = ledger.order[some]
+        orders = (
+            chosen_of(
+                of_order >= 0,
+                Fixed(len(shelf)).uuid(ledger.order_ids[np.maximum(of_order, 0)]).build(),
+                NULL,
+            )
+            if len(ledger.order_ids)
+            else take(pieces([NULL]), np.zeros(len(shelf), dtype=np.int64))
+        )
+        yield LEDGER, payload(head, take(kinds, ledger.kind[some]), orders)

@@ -1,29 +1,30 @@
 """Schema ``notifications``: whom to write to. Nobody is told of the past."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from seed.copy import Table, table
-from seed.history import Ending
-from seed.people import People
-from seed.placed import PlacedOrder
+from seed.history import Chunk, Ending
+from seed.people import Customer
+from seed.rendered import Rendered
+from seed.rows.orders import Payload
+from seed.wire import Fixed, payload
 
 CONTACTS: Final = table("notifications", "contacts", "user_id email name phone as_of")
 ORDERS: Final = table("notifications", "orders", "order_id user_id created_at")
 
-_UNDER_WAY: Final = (Ending.PROCESSING, Ending.SHIPPED)
 
-Rows = Iterator[tuple[Table, list[tuple[Any, ...]]]]
-
-
-def base(people: People) -> Rows:
+def base(customers: Sequence[Customer]) -> Iterator[tuple[Table, list[tuple[Any, ...]]]]:
     """The customers' contact data."""
-    yield CONTACTS, [(c.user_id, c.email, c.name, c.phone, c.registered_at) for c in people.customers]
+    yield CONTACTS, [(c.user_id, c.email, c.name, c.phone, c.registered_at) for c in customers]
 
 
-def rows(orders: Iterable[PlacedOrder]) -> Rows:
+def rows(part: Chunk, rendered: Rendered) -> Iterator[tuple[Table, Payload]]:
     """Whose the orders are that are still under way."""
-    yield (
-        ORDERS,
-        [(o.order_id, o.customer.user_id, o.created_at) for o in orders if o.ending in _UNDER_WAY],
-    )
+    chosen = np.flatnonzero(part.ended(Ending.PROCESSING, Ending.SHIPPED))
+    if len(chosen):
+        head = Fixed(len(chosen), len(ORDERS.columns)).uuid(part.ids[chosen])
+        head.uuid(rendered.world.people.ids[part.suspicion.customer[chosen]]).moment(part.created[chosen])
+        yield ORDERS, payload(head.build())

@@ -34,7 +34,7 @@ from oltp.inventory.schemas import LedgerKind
 from oltp.inventory.service import StockService
 from seed.copy import copy
 from seed.goods import LINES, QUANTITIES
-from seed.people import People, people
+from seed.people import Customer, people
 from seed.plan import Plan
 from seed.rows import accounts, notifications
 from stack.demo import RushSettings
@@ -273,7 +273,7 @@ class Preparation:
 
     def _body(self, token: str) -> str:
         if token not in self._bodies:
-            addresses = [customer.address for customer in _crowd(0, 1_000).customers]
+            addresses = [customer.address for customer in _crowd(0, 1_000)]
             self._bodies[token] = [_checkout(address, token) for address in addresses]
         return self._chance.choice(self._bodies[token])
 
@@ -290,15 +290,13 @@ def _checkout(address: Address, token: str) -> str:
     return base64.b64encode(orjson.dumps(body)).decode()
 
 
-def _crowd(chunk: int, size: int = _CHUNK) -> People:
+def _crowd(chunk: int, size: int = _CHUNK) -> list[Customer]:
     """The customers of one chunk: like the demo's, with emails that mark them."""
     plan = Plan(customers=size, products=1, orders=0, now=SystemClock().now(), seed=_SEED + chunk)
-    crowd = people(plan)
-    marked = [
-        type(c)(c.user_id, c.name, EMAIL.format(number=chunk * _CHUNK + n), c.phone, c.registered_at, c.address)
-        for n, c in enumerate(crowd.customers)
+    return [
+        Customer(c.user_id, c.name, EMAIL.format(number=chunk * _CHUNK + n), c.phone, c.registered_at, c.address)
+        for n, c in enumerate(people(plan).customers)
     ]
-    return People(marked, crowd.registered_ms, crowd.appetite)
 
 
 def database_url(settings: Settings) -> str:

@@ -1,0 +1,159 @@
+"""`surge seed`: fills the shop, and for that brings its stack into the state that a large load needs."""
+
+import asyncio
+import datetime as dt
+from typing import Annotated, Final
+
+import asyncpg
+import typer
+from redis.exceptions import RedisError
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kit.clock import SystemClock
+from seed import loading
+from seed.loading import Note, Seeded, SeedError
+from seed.plan import Plan, Scale, scaled
+from seed.settings import SeedSettings
+from stack import database, environment
+from stack import instance as instances
+from stack.definitions import POSTGRES, REDIS
+from stack.display import Progress as Steps
+from stack.display import console
+from stack.errors import StackError
+from stack.instance import Instance
+from stack.supervision import Supervisor
+from stack.up import Start, down, wipe
+
+app: Final = typer.Typer(
+    help="Fill the shop with customers, products and a year of orders.",
+    add_completion=False,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def seed(
+    context: typer.Context,
+    scale: Annotated[
+        Scale,
+        typer.Option(
+            help="demo: 20,000 orders of 1,000 customers. 1m: 1,000,000 of 20,000. full: 10,000,000 of 100,000."
+        ),
+    ] = Scale.DEMO,
+    orders: Annotated[int | None, typer.Option(min=0, help="Another number of orders.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed number: the same number makes the same shop.")] = 6,
+    until: Annotated[
+        dt.datetime | None, typer.Option(help="When the history ends, UTC (default: now, at a whole second).")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete all data of the stack first.")] = False,
+) -> None:
+    """Fill an empty shop; a run that was broken off is gone on with. The stack stops meanwhile."""
+    if context.invoked_subcommand is not None:
+        return
+    instance = instances.current()
+    environment.apply(instance)
+    now = until.replace(tzinfo=dt.UTC) if until is not None else SystemClock().now()
+    plan = scaled(scale, now, orders=orders, seed=seed)
+    with instance.alone():
+        seeded = asyncio.run(_fill(instance, plan, replace=replace))
+    console.print(f"{seeded} ({seeded.seconds:.1f} s)")
+    console.print(checksums(seeded))
+
+
+async def _fill(instance: Instance, plan: Plan, *, replace: bool) -> Seeded:
+    ran = [name for name, state in Supervisor(instance).states().items() if state.pid] if _alive(instance) else []
+    await asyncio.to_thread(down, instance)
+    if replace:
+        await asyncio.to_thread(wipe, instance)
+    settings = SeedSettings()
+    try:
+        if (instance.data / "postgres").exists():
+            with Steps(f"surge seed ({instance.name}): is the shop empty?") as progress:
+                await Start(instance, progress, [POSTGRES], seeded=False).run()
+            await _clear_way(instance, settings, plan)
+            await asyncio.to_thread(down, instance)
+        with Steps(f"surge seed ({instance.name})") as progress:
+            await Start(instance, progress, [POSTGRES, REDIS], seeded=False, loading=True).run()
+        with _Bars() as bars:
+            try:
+                seeded = await loading.fill(settings, plan, bars.show)
+            except (OSError, asyncpg.PostgresError, RedisError) as error:
+                raise StackError(f"the shop could not be seeded: {error}") from error
+    except SeedError as error:
+        raise StackError(str(error)) from None
+    finally:
+        await asyncio.to_thread(down, instance)
+    if ran:
+        with Steps(f"surge up ({instance.name})") as progress:
+            await Start(instance, progress, seeded=False).run()
+    return seeded
+
+
+def _alive(instance: Instance) -> bool:
+    return Supervisor(instance).alive()
+
+
+async def _clear_way(instance: Instance, settings: SeedSettings, plan: Plan) -> None:
+    """Drops the replication slots of a shop that is empty or half filled; whoever reads from them makes them anew.
+
+    They have nothing to tell yet, would decode all that is loaded, and forbid the settings to load it fast.
+    """
+    server = database.Server.of(instance)
+    await database.ensure_roles(server)
+    await database.migrate(server)
+    async with loading.connected(settings) as connection:
+        await loading.check(connection, settings, plan)
+    async with server.superuser(environment.DATABASE) as connection:
+        await connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"
+        )
+
+
+class _Bars:
+    """A bar with the time left on a terminal, a line a step elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(40),
+            TextColumn("{task.completed:>12,.0f} of {task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=None, visible=False)
+        self._said = ""
+
+    def __enter__(self) -> "_Bars":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, note: Note) -> None:
+        """How far it is."""
+        kind = note.what.partition(":")[0] if note.total else note.what
+        if kind != self._said:
+            self._said = kind
+            if not self._live:
+                console.print(f"· {note.what}")
+            self._bar.reset(self._task, total=note.total or None, visible=True, description=note.what)
+        self._bar.update(self._task, completed=note.done, description=note.what)
+
+
+def checksums(seeded: Seeded) -> Table:
+    """One checksum for each table: the same seed, scale and end make the same ones."""
+    plan = seeded.plan
+    table = Table(
+        title=f"seed {plan.seed}, history until {plan.now:%Y-%m-%dT%H:%M:%SZ}", title_justify="left", show_edge=False
+    )
+    table.add_column("table")
+    table.add_column("checksum")
+    for name, digest in seeded.digests.items():
+        table.add_row(name, digest)
+    return table
