@@ -100,10 +100,23 @@ class Plan:
 
 
 def demo(
-    now: dt.datetime, *, customers: int = 1_000, products: int = 2_000, orders: int = 20_000, seed: int = 6
+    now: dt.datetime,
+    *,
+    customers: int = 1_000,
+    products: int = 2_000,
+    orders: int = 20_000,
+    seed: int = 6,
+    recorded: dt.timedelta = HISTORY,
 ) -> Plan:
     """What ``surge up`` seeds."""
-    return Plan(customers=customers, products=products, orders=orders, now=now.replace(microsecond=0), seed=seed)
+    return Plan(
+        customers=customers,
+        products=products,
+        orders=orders,
+        now=now.replace(microsecond=0),
+        seed=seed,
+        recorded=recorded,
+    )
 
 
 def scaled(scale: Scale, now: dt.datetime, *, orders: int | None = None, seed: int = 6) -> Plan:

@@ -23,6 +23,7 @@ class SeedSettings(Settings):
     demo_customers: int = Field(default=1_000, ge=1)
     demo_products: int = Field(default=2_000, ge=50)
     demo_orders: int = Field(default=20_000, ge=0)
+    demo_recorded_days: int = Field(default=365, ge=0, description="Younger orders have all their records.")
 
     seed_processes: int = Field(default=2, ge=1, le=32, description="Processes that write a large shop's orders.")
 
@@ -39,4 +40,5 @@ class SeedSettings(Settings):
             products=self.demo_products,
             orders=self.demo_orders,
             seed=self.demo_seed,
+            recorded=dt.timedelta(days=self.demo_recorded_days),
         )

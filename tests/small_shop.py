@@ -64,7 +64,7 @@ async def scratch(settings: Settings, scratch_url: str) -> AsyncIterator[dict[st
 
 @pytest.fixture(scope="package")
 def seed_settings(scratch: dict[str, SecretStr], tmp_path_factory: pytest.TempPathFactory) -> SeedSettings:
-    """A small shop."""
+    """A small shop, of whose history one half is compact."""
     return SeedSettings(
         **scratch,
         home=tmp_path_factory.mktemp("home"),
@@ -73,6 +73,7 @@ def seed_settings(scratch: dict[str, SecretStr], tmp_path_factory: pytest.TempPa
         demo_customers=60,
         demo_products=100,
         demo_orders=600,
+        demo_recorded_days=200,
     )
 
 

@@ -236,6 +236,21 @@ def payment_state(recorded: Iterable[Recorded]) -> PaymentState:
     return state
 
 
+_SETTLED: Final[Mapping[CancelReason, PaymentState]] = {
+    CancelReason.PAYMENT_FAILED: PaymentState.DECLINED,
+    CancelReason.PAYMENT_TIMEOUT: PaymentState.VOIDED,
+    CancelReason.CUSTOMER_REQUEST: PaymentState.REFUNDED,
+    CancelReason.ADMIN_REQUEST: PaymentState.REFUNDED,
+}
+
+
+def payment_settled(status: OrderStatus, cancel_reason: str | None) -> PaymentState:
+    """What came of the payment of an order that was brought in as settled history."""
+    if status is OrderStatus.CANCELLED and cancel_reason is not None:
+        return _SETTLED.get(CancelReason(cancel_reason), PaymentState.NOT_REQUESTED)
+    return PaymentState.CAPTURED
+
+
 def payment_told(order: Order) -> PaymentState:
     """What the order's visible steps say of its payment, for when what its saga recorded can't be read."""
     statuses = {step.status for step in order.timeline}
@@ -324,7 +339,10 @@ class StoredOrder:
     @property
     def payment(self) -> PaymentState:
         """What came of its payment."""
-        return payment_state(self.recorded)
+        told = payment_state(self.recorded)
+        if told is PaymentState.NOT_REQUESTED and all(row.sequence > 1 for row in self.recorded):
+            return payment_settled(self.status, self.cancel_reason)
+        return told
 
 
 def month_of(moment: dt.datetime) -> str:

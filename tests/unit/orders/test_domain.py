@@ -27,7 +27,9 @@ from oltp.orders.domain import (
     Filter,
     Order,
     PaymentState,
+    Placement,
     Recorded,
+    StoredOrder,
     facts_of_creation,
     facts_of_transition,
     moment_of_id,
@@ -298,3 +300,34 @@ def test_lists_are_newest_first_and_ties_go_by_id() -> None:
 
     for shuffled in itertools.islice(itertools.permutations(orders), 0, 24, 5):
         assert newest_first(random.Random(1).sample(shuffled, 4)) == orders[::-1]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "payment"),
+    [
+        (OrderStatus.DELIVERED, None, PaymentState.CAPTURED),
+        (OrderStatus.PROCESSING, None, PaymentState.CAPTURED),
+        (OrderStatus.CANCELLED, "payment_failed", PaymentState.DECLINED),
+        (OrderStatus.CANCELLED, "payment_timeout", PaymentState.VOIDED),
+        (OrderStatus.CANCELLED, "customer_request", PaymentState.REFUNDED),
+        (OrderStatus.CANCELLED, "out_of_stock", PaymentState.NOT_REQUESTED),
+    ],
+)
+def test_settled_history_says_by_its_status_what_came_of_its_payment(
+    status: OrderStatus, reason: str | None, payment: PaymentState
+) -> None:
+    order = StoredOrder(
+        order_id="0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4e",
+        user_id="0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4f",
+        status=status,
+        sequence=2,
+        cancel_reason=reason,
+        placement=Placement(NOW, "USD", 100, "card", ()),
+        shipping_address={},
+        recorded=(),
+        outstanding=(),
+        correlation_id="",
+        updated_at=NOW,
+    )
+    assert order.payment is payment
+    assert [step.status for step in order.order.timeline] == [OrderStatus.PENDING, status]
