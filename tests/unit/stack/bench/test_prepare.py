@@ -25,7 +25,7 @@ def test_an_order_has_two_and_a_half_lines_of_a_little_more_than_one_unit() -> N
 
 
 def test_customers_of_different_chunks_are_different_and_marked() -> None:
-    first, second = _crowd(0, 20).customers, _crowd(1, 20).customers
+    first, second = _crowd(0, 20), _crowd(1, 20)
 
     assert [customer.email for customer in first] == [EMAIL.format(number=n) for n in range(20)]
     assert second[0].email == EMAIL.format(number=10_000)
