@@ -46,6 +46,14 @@ class Placement(NamedTuple):
     offset: int
 
 
+class Outgoing(NamedTuple):
+    """A message's bytes, where they go, and under which key."""
+
+    topic: str
+    key: str
+    value: bytes
+
+
 class EventProducer:
     """An idempotent producer with ``acks=all`` that replaces itself after a failure.
 
@@ -97,14 +105,21 @@ class EventProducer:
         Raises:
             KafkaError, TimeoutError: if any is not known to be stored; any of them may be stored nevertheless.
         """
-        batch = list(envelopes)
+        return await self.send_encoded([Outgoing(topic_for(e), e.key, encode(e)) for e in envelopes])
+
+    async def send_encoded(self, batch: Sequence[Outgoing]) -> list[Placement]:
+        """Sends all and waits until the broker has them all, in the order given for each key.
+
+        Raises:
+            KafkaError, TimeoutError: if any is not known to be stored; any of them may be stored nevertheless.
+        """
         if not batch:
             return []
         producer = await self._started()
         try:
             async with asyncio.timeout(self._timeout):
                 if len(batch) < _WORTH_A_BATCH:
-                    pending = [await producer.send(topic_for(e), encode(e), key=e.key.encode()) for e in batch]
+                    pending = [await producer.send(topic, value, key=key.encode()) for topic, key, value in batch]
                     stored = await asyncio.gather(*pending)
                     return [Placement(record.partition, record.offset) for record in stored]
                 return await _send_batches(producer, batch)
@@ -140,16 +155,15 @@ class EventProducer:
             await _close(producer)
 
 
-async def _send_batches(producer: AIOKafkaProducer, envelopes: Sequence[Envelope]) -> list[Placement]:
+async def _send_batches(producer: AIOKafkaProducer, batch: Sequence[Outgoing]) -> list[Placement]:
     """Sends many messages as one record batch a partition, without a future and a round of the partitioner for each."""
     by_partition: dict[tuple[str, int], list[int]] = {}
     partitions: dict[str, int] = {}
-    for place, envelope in enumerate(envelopes):
-        topic = topic_for(envelope)
+    for place, (topic, key, _) in enumerate(batch):
         count = partitions.get(topic)
         if count is None:
             count = partitions[topic] = len(await producer.partitions_for(topic))
-        by_partition.setdefault((topic, partition_of(envelope.key, count)), []).append(place)
+        by_partition.setdefault((topic, partition_of(key, count)), []).append(place)
     sent: list[tuple[list[int], int, asyncio.Future[Any]]] = []
     for (topic, partition), places in by_partition.items():
         remaining = places
@@ -157,17 +171,15 @@ async def _send_batches(producer: AIOKafkaProducer, envelopes: Sequence[Envelope
             builder = producer.create_batch()
             taken = 0
             for place in remaining:
-                envelope = envelopes[place]
-                key, value = envelope.key.encode(), encode(envelope)
-                if builder.append(timestamp=None, key=key, value=value) is None:
+                if builder.append(timestamp=None, key=batch[place].key.encode(), value=batch[place].value) is None:
                     break
                 taken += 1
             builder.close()
             if not taken:
-                raise MessageSizeTooLargeError(f"{envelopes[remaining[0]].type} of {envelopes[remaining[0]].subject}")
+                raise MessageSizeTooLargeError(f"a message of {batch[remaining[0]].key} to {topic}")
             sent.append((remaining[:taken], partition, await producer.send_batch(builder, topic, partition=partition)))
             remaining = remaining[taken:]
-    placements: list[Placement] = [Placement(0, 0)] * len(envelopes)
+    placements: list[Placement] = [Placement(0, 0)] * len(batch)
     for (places, partition, _), record in zip(
         sent, await asyncio.gather(*(future for *_, future in sent)), strict=True
     ):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from contracts.storefront import Visits
 from kit.auth import CurrentUser
 from kit.errors import BadRequest, Invalid, Unauthorized, Unavailable, responses
 from oltp.cart.errors import CartFull, NotInCart, ProductNotForSale, ProductUnknown, QuantityLimit
@@ -16,8 +17,15 @@ router = APIRouter(prefix="/api/cart", tags=["cart"], responses=responses(Unauth
 
 def _service(request: Request, principal: CurrentUser) -> CartService:
     state = request.state
+    visits: Visits = state.visits
     return CartService(
-        state.carts, state.products, state.sales, state.resources.clock, state.cart_settings, principal.user_id
+        state.carts,
+        state.products,
+        state.sales,
+        state.resources.clock,
+        state.cart_settings,
+        principal.user_id,
+        visits.of(request.headers.raw, user_id=principal.user_id),
     )
 
 

@@ -1,6 +1,6 @@
 """Every Redis command on carts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from redis.asyncio import Redis
@@ -25,7 +25,7 @@ if not present then return {'absent', 0} end
 if tonumber(ARGV[2]) > tonumber(ARGV[3]) then return {'quantity', tonumber(present) or 0} end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
-return {'done', tonumber(ARGV[2])}
+return {'done', tonumber(present) or 0}
 """
 
 
@@ -45,8 +45,7 @@ class Carts:
             pipeline.hgetall(key)
             pipeline.expire(key, self._settings.cart_idle_seconds)
             stored, _ = await pipeline.execute()
-        quantities = {product_id: _number(value) for product_id, value in stored.items()}
-        return {product_id: quantity for product_id, quantity in quantities.items() if quantity and quantity > 0}
+        return _quantities(stored)
 
     async def add(self, user_id: str, product_id: str, quantity: int) -> None:
         """Adds units to what the cart holds of a product.
@@ -71,8 +70,8 @@ class Carts:
             case "lines":
                 raise CartFull(settings.cart_max_lines)
 
-    async def change(self, user_id: str, product_id: str, quantity: int) -> None:
-        """Sets how many units of a product the cart holds.
+    async def change(self, user_id: str, product_id: str, quantity: int) -> int:
+        """Sets how many units of a product the cart holds; returns how many it held.
 
         Raises:
             NotInCart, QuantityLimit
@@ -87,15 +86,25 @@ class Carts:
                 raise NotInCart("The cart does not hold this product; add it first.")
             case "quantity":
                 raise QuantityLimit(settings.cart_max_quantity, present)
+        return int(present)
 
-    async def remove(self, user_id: str, product_ids: Sequence[str]) -> None:
-        """Takes products out; those that are not in it already are."""
-        if product_ids:
-            await self._redis.hdel(redis_keys.cart(user_id), *product_ids)
+    async def remove(self, user_id: str, product_ids: Sequence[str]) -> list[int]:
+        """Takes products out; returns how many units of each were in it."""
+        if not product_ids:
+            return []
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(redis_keys.cart(user_id), list(product_ids))
+            pipeline.hdel(redis_keys.cart(user_id), *product_ids)
+            before, _ = await pipeline.execute()
+        return [max(0, _number(value) or 0) for value in before]
 
-    async def clear(self, user_id: str) -> None:
-        """Empties the cart."""
-        await self._redis.delete(redis_keys.cart(user_id))
+    async def clear(self, user_id: str) -> dict[str, int]:
+        """Empties the cart; returns the units by product that were in it."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(redis_keys.cart(user_id))
+            pipeline.delete(redis_keys.cart(user_id))
+            before, _ = await pipeline.execute()
+        return _quantities(before)
 
     async def stock(self, product_ids: Sequence[str]) -> dict[str, int | None]:
         """Units left of products, by what reservation goes by; None where that is not known."""
@@ -103,6 +112,11 @@ class Carts:
             return {}
         stored = await self._redis.mget([redis_keys.stock(product_id) for product_id in product_ids])
         return {product_id: _number(value) for product_id, value in zip(product_ids, stored, strict=True)}
+
+
+def _quantities(stored: Mapping[str, str]) -> dict[str, int]:
+    quantities = {product_id: _number(value) for product_id, value in stored.items()}
+    return {product_id: quantity for product_id, quantity in quantities.items() if quantity and quantity > 0}
 
 
 def _number(stored: str | bytes | None) -> int | None:

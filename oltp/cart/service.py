@@ -6,6 +6,7 @@ import structlog
 
 from contracts.products import ProductDirectory
 from contracts.sales import SaleBoard
+from contracts.storefront import StorefrontKind, Visit
 from kit.clock import Clock
 from oltp.cart.domain import Cart, Offer, assemble
 from oltp.cart.errors import ProductNotForSale, ProductUnknown
@@ -26,6 +27,7 @@ class CartService:
         clock: Clock,
         settings: CartSettings,
         user_id: str,
+        visit: Visit,
     ) -> None:
         self._carts = carts
         self._products = products
@@ -33,6 +35,7 @@ class CartService:
         self._clock = clock
         self._settings = settings
         self._user_id = user_id
+        self._visit = visit
 
     async def show(self) -> Cart:
         """The cart at present prices and stock. What the catalog no longer knows at all is taken out."""
@@ -62,7 +65,9 @@ class CartService:
         """
         await self._demand_for_sale(product_id)
         await self._carts.add(self._user_id, product_id, quantity)
-        return await self.show()
+        cart = await self.show()
+        self._note(StorefrontKind.CART_ADD, product_id, quantity, cart)
+        return cart
 
     async def change(self, product_id: str, quantity: int) -> Cart:
         """Sets the units of a product that is in the cart and for sale.
@@ -71,17 +76,36 @@ class CartService:
             ProductUnknown, ProductNotForSale, NotInCart, QuantityLimit
         """
         await self._demand_for_sale(product_id)
-        await self._carts.change(self._user_id, product_id, quantity)
-        return await self.show()
+        before = await self._carts.change(self._user_id, product_id, quantity)
+        cart = await self.show()
+        if quantity > before:
+            self._note(StorefrontKind.CART_ADD, product_id, quantity - before, cart)
+        elif quantity < before:
+            self._note(StorefrontKind.CART_REMOVE, product_id, before - quantity, cart)
+        return cart
 
     async def remove(self, product_id: str) -> Cart:
         """Takes a product out; what is not in the cart is out already."""
-        await self._carts.remove(self._user_id, [product_id])
-        return await self.show()
+        [before] = await self._carts.remove(self._user_id, [product_id])
+        cart = await self.show()
+        if before:
+            self._note(StorefrontKind.CART_REMOVE, product_id, before, cart)
+        return cart
 
     async def clear(self) -> None:
         """Empties the cart."""
-        await self._carts.clear(self._user_id)
+        for product_id, quantity in (await self._carts.clear(self._user_id)).items():
+            self._visit.note(StorefrontKind.CART_REMOVE, product_id=product_id, quantity=quantity, results=0)
+
+    def _note(self, kind: StorefrontKind, product_id: str, quantity: int, cart: Cart) -> None:
+        prices = {line.card.product_id: line.unit_price for line in cart.lines}
+        self._visit.note(
+            kind,
+            product_id=product_id,
+            quantity=quantity,
+            unit_price=prices.get(product_id),
+            results=len(cart.lines),
+        )
 
     async def _demand_for_sale(self, product_id: str) -> None:
         card = (await self._products.get_many([product_id])).get(product_id)

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from contracts.storefront import StorefrontKind, Visit, Visits
 from kit.auth import CurrentAdmin
 from kit.db import ReadSessionDep
 from kit.errors import BadRequest, Forbidden, Invalid, Unauthorized, Unavailable, responses
@@ -50,6 +51,12 @@ def _assortment(request: Request) -> Assortment:
     return Assortment(request.state.resources, _state(request))
 
 
+def _visit(request: Request) -> Visit:
+    visits: Visits = request.state.visits
+    return visits.of(request.headers.raw)
+
+
+VisitDep = Annotated[Visit, Depends(_visit)]
 StateDep = Annotated[CatalogState, Depends(_state)]
 ShelvesDep = Annotated[Shelves, Depends(_shelves)]
 AssortmentDep = Annotated[Assortment, Depends(_assortment)]
@@ -57,10 +64,13 @@ AssortmentDep = Annotated[Assortment, Depends(_assortment)]
 
 @_public.get("/api/products", summary="List products", response_model=ProductPage)
 async def list_products(
-    query: Annotated[ProductQuery, Query()], session: ReadSessionDep, shelves: ShelvesDep
+    query: Annotated[ProductQuery, Query()], session: ReadSessionDep, shelves: ShelvesDep, visit: VisitDep
 ) -> ProductPage:
     """Products for sale, with their stock. An unknown category has none."""
-    return await shelves.page(session, query)
+    found = await shelves.page(session, query)
+    if (words := query.in_words()) and query.page == 1:
+        visit.note(StorefrontKind.SEARCH, query=words, results=found.total)
+    return found
 
 
 @_public.get(
@@ -69,9 +79,14 @@ async def list_products(
     response_model=ProductDetail,
     responses=responses(ProductNotFound),
 )
-async def show_product(product_id: uuid.UUID, session: ReadSessionDep, shelves: ShelvesDep) -> ProductDetail:
+async def show_product(
+    product_id: uuid.UUID, session: ReadSessionDep, shelves: ShelvesDep, visit: VisitDep
+) -> ProductDetail:
     """A product that is for sale, with its stock."""
-    return await shelves.get(session, str(product_id))
+    found = await shelves.get(session, str(product_id))
+    price = found.unit_price if found.sale is None else found.sale.unit_price
+    visit.note(StorefrontKind.PRODUCT_VIEW, product_id=str(product_id), unit_price=price)
+    return found
 
 
 @_public.get("/api/categories", summary="List categories", response_model=CategoryList)

@@ -131,6 +131,15 @@ class ProductQuery(_Write):
     )
     page_size: int = Field(default=20, ge=1, le=100, description="Products to a page.", examples=[20])
 
+    def in_words(self) -> str:
+        """What narrows the list, as a visitor might have typed it; empty for the whole list."""
+        words = [self.category.replace("-", " ")] if self.category else []
+        if self.price_min is not None:
+            words.append(f"from {self.price_min / 100:.2f}")
+        if self.price_max is not None:
+            words.append(f"up to {self.price_max / 100:.2f}")
+        return " ".join(words)
+
     @model_validator(mode="after")
     def _price_range_is_one(self) -> Self:
         if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from starlette.middleware import Middleware
 
 from kit.app import Lifespan, broker_answers, create_app, redis_answers
+from kit.kafka import EventProducer
 from kit.resources import Resources
 from kit.worker import Periodic, running
 from oltp.accounts import endpoints as accounts
@@ -40,6 +41,9 @@ from oltp.payments.webhooks import lifespan as payments_lifespan
 from oltp.sales import endpoints as sales
 from oltp.sales.state import lifespan as sales_lifespan
 from oltp.shipping import endpoints as shipping
+from oltp.visits import endpoints as visits
+from oltp.visits.recorder import Recorder
+from oltp.visits.settings import VisitSettings
 
 SERVICES: Final[Sequence[APIRouter]] = (
     accounts.router,
@@ -53,6 +57,7 @@ SERVICES: Final[Sequence[APIRouter]] = (
     shipping.router,
     notifications.router,
     sales.router,
+    visits.router,
 )
 LIFESPANS: Final[Sequence[Lifespan]] = (
     accounts_lifespan,
@@ -77,8 +82,8 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
     """The gateway's application. ``lifespans`` open what the services need; their states are merged.
 
     In the request state: ``resources``, ``queue`` (:class:`contracts.admission.OrderQueue`), ``products``
-    (:class:`contracts.products.ProductDirectory`), ``sales`` (:class:`contracts.sales.SaleBoard`), and what the
-    services' own lifespans give.
+    (:class:`contracts.products.ProductDirectory`), ``sales`` (:class:`contracts.sales.SaleBoard`), ``visits``
+    (:class:`contracts.storefront.Visits`), and what the services' own lifespans give.
     """
 
     @asynccontextmanager
@@ -99,8 +104,13 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
             keeping = Periodic("sale-keeper", sale_keeper.round, settings.sale_keeper_seconds)
             line = WaitingLine(order_log, state["sale_books"], state["sales"], resources.clock)
             reading = Periodic("waiting-line", line.refresh, WAITING_SECONDS)
-            await stack.enter_async_context(running([order_log, recovery, checkout, limits, keeping, reading]))
-            yield {**state, "checkout": checkout, "queue": line}
+            beside = EventProducer(settings)
+            stack.push_async_callback(beside.stop)
+            recorder = Recorder(VisitSettings.beside(settings), beside, resources.clock)
+            await stack.enter_async_context(
+                running([order_log, recovery, checkout, limits, keeping, reading, recorder])
+            )
+            yield {**state, "checkout": checkout, "queue": line, "visits": recorder}
 
     app = create_app(
         settings,

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts.storefront import StorefrontKind, Visits
 from kit.auth import CurrentUser, Principal, verify_access_token
 from kit.errors import (
     AWAY,
@@ -72,9 +73,13 @@ async def _idempotency_key(request: Request) -> str:
 async def _place(request: Request, principal: Principal, key: str, body: CheckoutRequest) -> Response:
     service = cast(Checkout, request.state.checkout)
     state = request.state
+    visit = cast(Visits, state.visits).of(request.scope["headers"], user_id=principal.user_id)
+    visit.note(StorefrontKind.CHECKOUT_START)
     accepted = await service.place(
         principal.user_id, key, body.to_purchase(), state.products, state.sales, state.addresses
     )
+    if accepted.rate is not None:
+        visit.note(StorefrontKind.ORDER_PLACED, order_id=accepted.order_id)
     return Response(
         accepted.body,
         202,

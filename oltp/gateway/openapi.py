@@ -42,6 +42,10 @@ send `next_cursor` back as `cursor`.
 limit the answer is 429 with `Retry-After`.
 
 **Repeating is safe.** `POST /api/orders/checkout` takes an `Idempotency-Key`: the same key gets the same order.
+
+**Visits.** What visitors look at, search for and put into their carts is noted by session: the `X-Session-ID` header or
+the `session_id` cookie, a UUID that the client makes up for a visit. Without one, a signed-in visitor has a session a
+day, and of anyone else nothing is noted.
 """
 
 TAGS: Final = (
@@ -57,6 +61,7 @@ TAGS: Final = (
     {"name": "payments", "description": "Payments, refunds and the providers' webhooks."},
     {"name": "shipping", "description": "Parcels and where they are."},
     {"name": "notifications", "description": "What customers are told, and how."},
+    {"name": "visits", "description": "What visitors do before they buy."},
 )
 
 _RATE_HEADERS: Final = {

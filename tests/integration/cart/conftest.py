@@ -19,6 +19,7 @@ from kit.resources import Resources
 from oltp.cart.endpoints import router
 from oltp.cart.state import lifespan
 from tests.sale_board import HandMadeBoard
+from tests.visits import Overheard
 
 
 class Stock:
@@ -43,6 +44,7 @@ class Corner:
     products: Stock = field(default_factory=Stock)
     sales: HandMadeBoard = field(default_factory=HandMadeBoard)
     users: list[str] = field(default_factory=list)
+    visits: Overheard = field(default_factory=Overheard)
 
     def product(self, name: str = "Kettle", *, price: int = 1999, active: bool = True) -> str:
         product_id = new_id()
@@ -93,6 +95,7 @@ async def api(corner: Corner) -> AsyncIterator[httpx.AsyncClient]:
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         state = {"resources": corner.resources, "products": corner.products, "sales": corner.sales, **corner.state}
+        state["visits"] = corner.visits
         await app({**scope, "state": state}, receive, send)
 
     transport = httpx.ASGITransport(app=with_state, raise_app_exceptions=False)

@@ -301,3 +301,25 @@ async def test_products_of_two_flash_sales_are_bought_one_by_one(corner: Corner,
         cart = (await api.post(ADD, json={"product_id": product_id}, headers=ada)).json()
     assert [item["warning"]["code"] for item in cart["items"]] == ["one_sale", "one_sale"]
     assert cart["can_checkout"] is False
+
+
+async def test_what_becomes_of_a_cart_is_noted(corner: Corner, api: httpx.AsyncClient):
+    kettle, teapot, ada = corner.product("Kettle", price=1999), corner.product("Teapot", price=500), corner.customer()
+    await api.post(ADD, json={"product_id": kettle, "quantity": 2}, headers=ada)
+    await api.put(items(kettle), json={"quantity": 5}, headers=ada)
+    await api.put(items(kettle), json={"quantity": 5}, headers=ada)
+    await api.put(items(kettle), json={"quantity": 1}, headers=ada)
+    await api.post(ADD, json={"product_id": new_id()}, headers=ada)
+    await api.post(ADD, json={"product_id": teapot, "quantity": 3}, headers=ada)
+    await api.delete(items(kettle), headers=ada)
+    await api.delete(items(kettle), headers=ada)
+    await api.delete("/api/cart", headers=ada)
+    noted = [(str(kind), what["product_id"], what["quantity"], what["results"]) for kind, what in corner.visits.take()]
+    assert noted == [
+        ("cart_add", kettle, 2, 1),
+        ("cart_add", kettle, 3, 1),
+        ("cart_remove", kettle, 4, 1),
+        ("cart_add", teapot, 3, 2),
+        ("cart_remove", kettle, 1, 1),
+        ("cart_remove", teapot, 3, 0),
+    ]

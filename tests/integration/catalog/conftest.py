@@ -25,6 +25,7 @@ from oltp.catalog.repository import ProductWriter
 from oltp.catalog.settings import CatalogSettings
 from oltp.catalog.state import CatalogState, CategoryCounts
 from tests.sale_board import HandMadeBoard
+from tests.visits import Overheard
 
 _REDIS_DATABASE = 12
 
@@ -39,6 +40,7 @@ class Catalog:
     category: str
     announced: list[Envelope] = field(default_factory=list)
     sales: HandMadeBoard = field(default_factory=HandMadeBoard)
+    visits: Overheard = field(default_factory=Overheard)
 
     @property
     def redis(self) -> Redis:
@@ -129,7 +131,7 @@ async def api(catalog: Catalog) -> AsyncIterator[httpx.AsyncClient]:
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         state = {"resources": catalog.resources, "catalog": catalog.state, "products": catalog.state.directory}
-        state["sales"] = catalog.sales
+        state |= {"sales": catalog.sales, "visits": catalog.visits}
         await app({**scope, "state": state}, receive, send)
 
     transport = httpx.ASGITransport(app=with_state, raise_app_exceptions=False)

@@ -205,3 +205,15 @@ async def test_a_flash_sale_is_shown_while_it_runs(catalog: Catalog, api: httpx.
         assert (document["availability"], document["sale"]["sold_out"]) == (availability, not standing.admits)
     catalog.clock.advance(dt.timedelta(hours=1))
     assert await shown() == before
+
+
+async def test_looking_and_narrowing_are_noted(catalog: Catalog, api: httpx.AsyncClient, kettles: dict[str, str]):
+    await api.get("/api/products")
+    await listed(api, category=catalog.category, price_max=2000)
+    await listed(api, category=catalog.category, page=2, page_size=1)
+    await api.get(f"/api/products/{kettles['alpha']}")
+    await api.get(f"/api/products/{kettles['retired']}")
+    [(search, searched), (view, viewed)] = catalog.visits.take()
+    assert (search, searched["results"]) == ("search", 3)
+    assert searched["query"] == f"{catalog.category.replace('-', ' ')} up to 20.00"
+    assert (view, viewed) == ("product_view", {"product_id": kettles["alpha"], "unit_price": 1000})
