@@ -103,6 +103,8 @@ class Tracing:
                 await self._refuse(scope)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
+            if status >= 500:
+                telemetry.HTTP_FAILURES.inc()
             telemetry.HTTP_SECONDS.labels(scope["method"], route, status).observe(time.perf_counter() - started)
 
     def _refuse(self, scope: Scope) -> Response:

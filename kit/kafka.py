@@ -249,14 +249,8 @@ def in_transaction(database: Database, handler: BatchHandler) -> Process:
     return process
 
 
-class Consumer:
-    """Takes batches of the types it handles; at-least-once.
-
-    Commit policy: offsets are committed by hand after the batch was applied, its messages acknowledged by the broker
-    and its ``afterwards`` done; anything earlier would lose work in a crash. A transient failure repeats the batch with
-    bounded back-off, for ever. Any other failure isolates the message that causes it, tries it ``consumer_attempts``
-    times, and sets it aside in the dead-letter topic with the error in its headers.
-    """
+class Reader:
+    """What every consumer has: its connection as a member of a group, and the breath between two batches."""
 
     def __init__(
         self,
@@ -264,57 +258,17 @@ class Consumer:
         *,
         group: str,
         subscribe: Sequence[str],
-        handles: Sequence[type[Message]],
-        process: Process,
-        producer: EventProducer,
-        breath: float = BREATH,
+        breath: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """A consumer of ``group``.
-
-        Args:
-            settings: the process's.
-            group: its consumer group.
-            subscribe: the topics that it reads.
-            handles: the message types that it applies; others are passed over.
-            process: applies a batch.
-            producer: sends what follows, and what is set aside.
-            breath: seconds that it waits after a large batch. Where nobody waits for the effect, a second or more makes
-                tens of times fewer fetches and writes of a busy log.
-            sleep: waits; tests replace it.
-
-        Raises:
-            ValueError: if there is nothing to read, or a type is handled whose topic is not read.
-        """
-        if not handles or not subscribe:
-            raise ValueError(f"consumer {group!r} has nothing to read")
-        missing = {registry.topic_of(cls) for cls in handles} - set(subscribe)
-        if missing:
-            raise ValueError(f"consumer {group!r} handles messages of {sorted(missing)} without reading them")
         self.name = f"consumer:{group}"
         self._settings = settings
         self._group = group
         self._topics = list(subscribe)
-        self._types = {registry.name_of(cls) for cls in handles}
-        self._process = process
-        self._producer = producer
         self._breath = breath
         self.most_records = max(settings.batch_size, int(settings.batch_size * breath / BREATH))
         self._sleep = sleep
         self.ready = False
-
-    async def run(self) -> None:
-        """Consumes until cancelled. Raises what it cannot handle; the caller starts it again."""
-        async with self._connected() as consumer:
-            self.ready = True
-            while True:
-                fetched = await consumer.getmany(timeout_ms=1000, max_records=self.most_records)
-                records = [record for partition in fetched.values() for record in partition]
-                if not records:
-                    continue
-                await self._apply(records)
-                await self._commit(consumer, _next_offsets(fetched))
-                await self._breathe(consumer, len(records))
 
     @asynccontextmanager
     async def _connected(self, listener: ConsumerRebalanceListener | None = None) -> AsyncIterator[AIOKafkaConsumer]:
@@ -360,7 +314,69 @@ class Consumer:
         except (CommitFailedError, IllegalStateError) as error:
             log.warning("consumer.rebalanced", group=self._group, error=repr(error))
 
-    async def _apply(self, records: Sequence[ConsumerRecord]) -> None:
+
+class Consumer(Reader):
+    """Takes batches of the types it handles; at-least-once.
+
+    Commit policy: offsets are committed by hand after the batch was applied, its messages acknowledged by the broker
+    and its ``afterwards`` done; anything earlier would lose work in a crash. A transient failure repeats the batch with
+    bounded back-off, for ever. Any other failure isolates the message that causes it, tries it ``consumer_attempts``
+    times, and sets it aside in the dead-letter topic with the error in its headers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        group: str,
+        subscribe: Sequence[str],
+        handles: Sequence[type[Message]],
+        process: Process,
+        producer: EventProducer,
+        breath: float = BREATH,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """A consumer of ``group``.
+
+        Args:
+            settings: the process's.
+            group: its consumer group.
+            subscribe: the topics that it reads.
+            handles: the message types that it applies; others are passed over.
+            process: applies a batch.
+            producer: sends what follows, and what is set aside.
+            breath: seconds that it waits after a large batch. Where nobody waits for the effect, a second or more makes
+                tens of times fewer fetches and writes of a busy log.
+            sleep: waits; tests replace it.
+
+        Raises:
+            ValueError: if there is nothing to read, or a type is handled whose topic is not read.
+        """
+        if not handles or not subscribe:
+            raise ValueError(f"consumer {group!r} has nothing to read")
+        missing = {registry.topic_of(cls) for cls in handles} - set(subscribe)
+        if missing:
+            raise ValueError(f"consumer {group!r} handles messages of {sorted(missing)} without reading them")
+        super().__init__(settings, group=group, subscribe=subscribe, breath=breath, sleep=sleep)
+        self._types = {registry.name_of(cls) for cls in handles}
+        self._process = process
+        self._producer = producer
+
+    async def run(self) -> None:
+        """Consumes until cancelled. Raises what it cannot handle; the caller starts it again."""
+        async with self._connected() as consumer:
+            self.ready = True
+            while True:
+                fetched = await consumer.getmany(timeout_ms=1000, max_records=self.most_records)
+                records = [record for partition in fetched.values() for record in partition]
+                if not records:
+                    continue
+                await self.apply(records)
+                await self._commit(consumer, _next_offsets(fetched))
+                await self._breathe(consumer, len(records))
+
+    async def apply(self, records: Sequence[ConsumerRecord]) -> None:
+        """Applies records: returns once all are, or are set aside."""
         started = time.perf_counter()
         batch: list[Received] = []
         for record in records:

@@ -28,7 +28,13 @@ BATCH_SECONDS = Histogram("surge_batch_seconds", "Time that a consumer takes for
 BATCH_MESSAGES = Histogram(
     "surge_batch_messages", "Messages in a batch.", ["group"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
+HTTP_FAILURES = Counter("surge_http_failures_total", "Requests answered with 5xx.")
 RESTARTS = Counter("surge_task_restarts_total", "Background tasks that failed and were started again.", ["task"])
+
+
+def failed_requests() -> int:
+    """How many requests this process has answered with 5xx."""
+    return int(sum(sample.value for metric in HTTP_FAILURES.collect() for sample in metric.samples[:1]))
 
 
 def configure(process: str, *, level: str = "INFO", json: bool = True) -> None:

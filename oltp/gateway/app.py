@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from kit.app import Lifespan, broker_answers, create_app, redis_answers
 from kit.kafka import EventProducer
 from kit.resources import Resources
-from kit.worker import Periodic, running
+from kit.worker import Periodic, Task, running
 from oltp.accounts import endpoints as accounts
 from oltp.accounts.state import lifespan as accounts_lifespan
 from oltp.cart import endpoints as cart
@@ -33,6 +33,9 @@ from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
 from oltp.inventory import endpoints as inventory
 from oltp.inventory.state import lifespan as inventory_lifespan
+from oltp.metrics import endpoints as metrics
+from oltp.metrics.errors import ErrorReport
+from oltp.metrics.store import LiveStore
 from oltp.notifications import endpoints as notifications
 from oltp.orders import endpoints as orders
 from oltp.orders import live
@@ -44,6 +47,8 @@ from oltp.shipping import endpoints as shipping
 from oltp.visits import endpoints as visits
 from oltp.visits.recorder import Recorder
 from oltp.visits.settings import VisitSettings
+
+ERROR_SECONDS: Final = 1.0
 
 SERVICES: Final[Sequence[APIRouter]] = (
     accounts.router,
@@ -58,6 +63,7 @@ SERVICES: Final[Sequence[APIRouter]] = (
     notifications.router,
     sales.router,
     visits.router,
+    metrics.router,
 )
 LIFESPANS: Final[Sequence[Lifespan]] = (
     accounts_lifespan,
@@ -107,9 +113,10 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
             beside = EventProducer(settings)
             stack.push_async_callback(beside.stop)
             recorder = Recorder(VisitSettings.beside(settings), beside, resources.clock)
-            await stack.enter_async_context(
-                running([order_log, recovery, checkout, limits, keeping, reading, recorder])
-            )
+            errors = ErrorReport(LiveStore(resources.redis), resources.clock)
+            telling = Periodic("error-report", errors.tell, ERROR_SECONDS)
+            tasks: list[Task] = [order_log, recovery, checkout, limits, keeping, reading, recorder, telling]
+            await stack.enter_async_context(running(tasks))
             yield {**state, "checkout": checkout, "queue": line, "visits": recorder}
 
     app = create_app(

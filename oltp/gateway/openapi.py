@@ -61,6 +61,7 @@ TAGS: Final = (
     {"name": "payments", "description": "Payments, refunds and the providers' webhooks."},
     {"name": "shipping", "description": "Parcels and where they are."},
     {"name": "notifications", "description": "What customers are told, and how."},
+    {"name": "live", "description": "What the shop does right now."},
     {"name": "visits", "description": "What visitors do before they buy."},
 )
 

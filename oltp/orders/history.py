@@ -26,6 +26,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from contracts.orders import OrderStatus
+from kit.bookmarks import OffsetsMoved
 from kit.settings import Settings
 from oltp.orders.domain import Facts, Item, Placement, Step
 
@@ -80,10 +81,6 @@ class Mark:
 
 class BucketsContended(ConnectionError):
     """Other writers kept creating the buckets that were to be created; trying again later succeeds."""
-
-
-class OffsetsMoved(RuntimeError):
-    """The store does not hold the offsets that its reader left there: it went back in time, or somebody else reads."""
 
 
 def _bucket_id(user_id: str, month: str) -> str:

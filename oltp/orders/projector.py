@@ -3,7 +3,6 @@
 It also passes on to those who watch an order where its parcels are.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -11,14 +10,15 @@ from typing import Final
 
 import orjson
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contracts import events, redis_keys, topics
-from contracts.envelope import Message, registry
+from contracts.envelope import registry
 from kit.app import Check, broker_answers, serve
+from kit.bookmarks import BookmarkedConsumer, Move
 from kit.db import Database
 from kit.kafka import Consumer, Outcome, Received
 from kit.redis import publish_to_both
@@ -34,7 +34,7 @@ from oltp.orders.domain import (
     moment_of_id,
     month_of,
 )
-from oltp.orders.history import Entry, HistoryStore, OffsetsMoved
+from oltp.orders.history import Entry, HistoryStore
 from oltp.orders.repository import OrderRepository
 from oltp.orders.service import entry_of
 
@@ -48,7 +48,6 @@ BREATH: Final = 3.0
 """In a rush an order takes its four steps within three seconds: gathered, they are one write to its bucket."""
 
 REMEMBERED: Final = 100_000
-CHECK_SECONDS: Final = 2.0
 
 
 class Projection:
@@ -112,116 +111,39 @@ def _guess(moved: events.OrderTransition) -> str:
     return month_of(moment_of_id(moved.order_id) or moved.occurred_at)
 
 
-def _name(partition: TopicPartition) -> str:
-    return f"{partition.topic}:{partition.partition}"
+class HistoryConsumer(BookmarkedConsumer):
+    """Keeps the order history; its place in the log lies in the store that it writes to.
 
-
-class StoredOffsetsConsumer(Consumer):
-    """A consumer whose place in the log is kept in the store that it writes to.
-
-    It reads from where the store says, whatever Kafka remembers (Kafka is told too, so that the lag shows). It moves
-    the stored offsets only from where it left them, and looks at them every two seconds: a store that was restored, or
-    lost its last writes in a crash, or was emptied, is filled again from where it is.
+    A store that was restored, or lost its last writes in a crash, or was emptied, is filled again from where it is.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        group: str,
-        subscribe: Sequence[str],
-        handles: Sequence[type[Message]],
-        projection: Projection,
-        store: HistoryStore,
-        resources: Resources,
+        self, settings: Settings, *, projection: Projection, store: HistoryStore, resources: Resources
     ) -> None:
-        super().__init__(
+        super().__init__(settings, group=GROUP, subscribe=[topics.ORDER_EVENTS], breath=BREATH)
+        self._writing = Consumer(
             settings,
-            group=group,
-            subscribe=subscribe,
-            handles=handles,
+            group=GROUP,
+            subscribe=[topics.ORDER_EVENTS],
+            handles=HANDLES,
             process=projection,
             producer=resources.producer,
-            breath=BREATH,
         )
         self._projection = projection
         self._store = store
-        self._left: dict[TopicPartition, int | None] = {}
 
-    async def run(self) -> None:
-        """Consumes until cancelled. Raises when the store or the broker is away; the caller starts it again."""
-        self._left.clear()
+    async def bookmarks(self, names: Iterable[str]) -> Mapping[str, int]:
+        """The stored offsets of partitions."""
+        return await self._store.offsets(names)
+
+    async def take(self, records: Sequence[ConsumerRecord], moves: Mapping[str, Move]) -> None:
+        """Writes the events, then moves the offsets: events that come again change nothing."""
+        await self._writing.apply(records)
+        await self._store.advance(moves)
+
+    def forget(self) -> None:
+        """What the projection remembers of the store can't be relied on."""
         self._projection.forget()
-        async with self._connected(_Reassigned(self._left)) as consumer:
-            await self._consume(consumer)
-
-    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
-        loop = asyncio.get_running_loop()
-        checked = loop.time()
-        while True:
-            await self._place(consumer)
-            self.ready = True
-            fetched = await consumer.getmany(timeout_ms=500, max_records=self.most_records)
-            await self._take({tp: records for tp, records in fetched.items() if records and tp in self._left}, consumer)
-            await self._breathe(consumer, sum(map(len, fetched.values())))
-            if loop.time() - checked >= CHECK_SECONDS:
-                await self._check()
-                checked = loop.time()
-
-    async def _place(self, consumer: AIOKafkaConsumer) -> None:
-        unplaced = {tp for tp in consumer.assignment() if tp not in self._left}
-        if not unplaced:
-            return
-        stored = await self._store.offsets(_name(tp) for tp in unplaced)
-        for tp in unplaced & consumer.assignment():
-            offset = stored.get(_name(tp))
-            if offset is None:
-                await consumer.seek_to_beginning(tp)
-            else:
-                consumer.seek(tp, offset)
-            self._left[tp] = offset
-        log.info("projector.placed", offsets={_name(tp): self._left.get(tp) for tp in sorted(unplaced)})
-
-    async def _take(
-        self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], consumer: AIOKafkaConsumer
-    ) -> None:
-        if not fetched:
-            return
-        await self._apply([record for records in fetched.values() for record in records])
-        following = {tp: records[-1].offset + 1 for tp, records in fetched.items()}
-        moves = {_name(tp): (self._left[tp], offset) for tp, offset in following.items() if tp in self._left}
-        try:
-            await self._store.advance(moves)
-        except OffsetsMoved as error:
-            self._go_back(error)
-            return
-        self._left.update({tp: offset for tp, offset in following.items() if tp in self._left})
-        await self._commit(consumer, following)
-
-    async def _check(self) -> None:
-        stored = await self._store.offsets(_name(tp) for tp in self._left)
-        if any(stored.get(_name(tp)) != offset for tp, offset in self._left.items()):
-            self._go_back(OffsetsMoved("the stored offsets are not what they were left at"))
-
-    def _go_back(self, error: OffsetsMoved) -> None:
-        log.warning("projector.offsets_moved", error=str(error))
-        self._left.clear()
-        self._projection.forget()
-
-
-class _Reassigned(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Whatever is given or taken has to be placed anew before it is read."""
-
-    def __init__(self, left: dict[TopicPartition, int | None]) -> None:
-        self._left = left
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        for tp in revoked:
-            self._left.pop(tp, None)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        for tp in assigned:
-            self._left.pop(tp, None)
 
 
 def parcels_forwarder(redis: Redis) -> Callable[[Sequence[Received]], Awaitable[Outcome]]:
@@ -267,14 +189,8 @@ def create(settings: Settings) -> FastAPI:
 
     async def tasks(resources: Resources, stack: AsyncExitStack) -> Sequence[Task]:
         stack.push_async_callback(client.close)
-        projector = StoredOffsetsConsumer(
-            settings,
-            group=GROUP,
-            subscribe=[topics.ORDER_EVENTS],
-            handles=HANDLES,
-            projection=Projection(store, resources.database),
-            store=store,
-            resources=resources,
+        projector = HistoryConsumer(
+            settings, projection=Projection(store, resources.database), store=store, resources=resources
         )
         parcels = Consumer(
             settings,

@@ -89,8 +89,9 @@ async def test_a_checkout_is_noted_once(serve: Serve, heard: Heard) -> None:
     assert noted[2].order_id == first.json()["order_id"]
 
 
-async def test_a_full_buffer_delays_nobody(serve: Serve) -> None:
-    async with serve(visits_most_waiting=1) as gateway:
+async def test_a_full_buffer_delays_nobody(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SURGE_VISITS_MOST_WAITING", "1")
+    async with serve() as gateway:
         event = {"kind": "checkout_start"}
         events = [{"event_id": new_id(), **event} for _ in range(3)]
         answer = await gateway.http.post("/api/events", json={"events": events}, headers={"X-Session-ID": new_id()})

@@ -16,6 +16,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from contracts import events
 from contracts.envelope import Envelope, encode, registry
 from contracts.orders import OrderStatus
+from kit.bookmarks import OffsetsMoved
 from kit.clock import SystemClock
 from kit.ids import new_id
 from kit.kafka import EventProducer, Received
@@ -24,8 +25,8 @@ from kit.settings import Settings
 from kit.worker import running
 from oltp.orders import history
 from oltp.orders.domain import Facts, Filter, first_step, month_of
-from oltp.orders.history import Entry, HistoryStore, OffsetsMoved
-from oltp.orders.projector import HANDLES, Projection, StoredOffsetsConsumer
+from oltp.orders.history import Entry, HistoryStore
+from oltp.orders.projector import HistoryConsumer, Projection
 from oltp.orders.repository import OrderRepository
 from oltp.orders.service import OrderHistory
 from tests.integration.orders.conftest import WHOLE_LIFE, Customer
@@ -245,20 +246,14 @@ async def a_topic(settings: Settings, partitions: int) -> AsyncIterator[str]:
         await admin.close()
 
 
-class OwnTopic(StoredOffsetsConsumer):
+class OwnTopic(HistoryConsumer):
     """The projector's consumer on another topic."""
 
     def __init__(self, resources: Resources, store: HistoryStore, topic: str, process: str) -> None:
         settings = resources.settings.model_copy(update={"process": process})
-        super().__init__(
-            settings,
-            group=f"group-{topic}",
-            subscribe=[registry.topic_of(events.OrderCreated)],
-            handles=HANDLES,
-            projection=Projection(store, resources.database),
-            store=store,
-            resources=resources,
-        )
+        projection = Projection(store, resources.database)
+        super().__init__(settings, projection=projection, store=store, resources=resources)
+        self._group = f"group-{topic}"
         self._topics = [topic]
 
 
