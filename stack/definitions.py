@@ -229,6 +229,17 @@ _PLATFORM: Final = (
         part=Part.PLATFORM,
     ),
     Process(
+        name="live-metrics",
+        purpose="what the shop does right now, in windows",
+        ports={"http": 162},
+        probe=Probe.HTTP,
+        module="oltp.metrics",
+        after=(TOPICS, REDIS),
+        groups=("live-metrics",),
+        nice=10,
+        part=Part.PLATFORM,
+    ),
+    Process(
         name="docs",
         purpose="what is written about the data: models, tests, lineage",
         ports={"http": 165},
