@@ -27,34 +27,52 @@ touched as materialized (
 ),
 {% endif %}
 
+{% set measures -%}
+        count(*) filter (where not is_deleted) as ordered_lines,
+        coalesce(sum(quantity) filter (where is_sale), 0) as units,
+        count(*) filter (where is_sale) as sold_lines,
+        -- sums of integers: their state is a number, that of a sum of numerics is ten times as large
+        coalesce(sum((amount * 100)::integer) filter (where is_sale), 0) / 100.0 as revenue,
+        coalesce(sum(quantity) filter (where is_cancelled), 0) as cancelled_units
+{%- endset %}
 sold as (
+    {% if is_incremental() %}
     select
         items.product_id,
         items.order_date,
-        count(*) filter (where not is_deleted) as ordered_lines,
-        sum(quantity) filter (where is_sale) as units,
-        count(*) filter (where is_sale) as sold_lines,
-        sum(amount) filter (where is_sale) as revenue,
-        sum(quantity) filter (where is_cancelled) as cancelled_units
+        {{ measures }}
     from {{ ref('fct_order_items') }} as items
-    {% if is_incremental() %}
     inner join touched on touched.product_id = items.product_id and touched.order_date = items.order_date
     where items.order_date >= (select min(order_date) from touched)
-    {% else %}
-    where items.order_date is not null
-    {% endif %}
     group by 1, 2
+    {% else %}
+    -- day by day over the index: a day's products fit into memory, a year's cells do not
+    select lines.product_id, days.order_date, lines.ordered_lines, lines.units, lines.sold_lines, lines.revenue,
+        lines.cancelled_units
+    from (
+        select generate_series(min(order_date), max(order_date), '1 day')::date as order_date
+        from {{ ref('fct_order_items') }}
+    ) as days
+    cross join lateral (
+        select
+            product_id,
+            {{ measures }}
+        from {{ ref('fct_order_items') }} as items
+        where items.order_date = days.order_date
+        group by 1
+    ) as lines
+    {% endif %}
 )
 
 select
     sold.product_id,
     sold.order_date,
-    coalesce(sold.units, 0) as units,
+    sold.units,
     sold.ordered_lines,
     sold.sold_lines,
-    coalesce(sold.revenue, 0) as revenue,
-    coalesce(sold.cancelled_units, 0) as cancelled_units,
-    coalesce(sold.revenue, 0) - coalesce(sold.units, 0) * costs.unit_cost as margin,
+    sold.revenue,
+    sold.cancelled_units,
+    sold.revenue - sold.units * costs.unit_cost as margin,
     costs._emitted_at as _cost_emitted_at,
     now() as _built_at
 from sold

@@ -22,10 +22,16 @@ shipments as (
     select * from latest
     {% if is_incremental() %}
     union all
-    -- parcels that came before their orders; what a parcel takes from its order never changes afterwards
-    select {{ columns | join(', ') }}, is_deleted, _emitted_at
+    -- parcels that came before their orders, and those whose order was deleted; else what a parcel takes from its order
+    -- never changes
+    select {{ columns | join(', ') }}, is_parcel_deleted, _emitted_at
     from {{ this }} as known
-    where known.ordered_at is null
+    where (
+        known.ordered_at is null
+        or known.order_id in (
+            select order_id from {{ ref('fct_orders') }} where _built_at > {{ built_until() }} and is_deleted
+        )
+    )
       and not exists (select from latest where latest.shipment_id = known.shipment_id)
     {% endif %}
 )
@@ -49,7 +55,8 @@ select
     shipments.delivered_at <= shipments.promised_at as is_on_time,
     extract(epoch from shipments.dispatched_at - orders.ordered_at)::integer as seconds_to_ship,
     extract(epoch from shipments.delivered_at - orders.ordered_at)::integer as seconds_to_deliver,
-    shipments.is_deleted,
+    shipments.is_deleted as is_parcel_deleted,
+    shipments.is_deleted or coalesce(orders.is_deleted, true) as is_deleted,
     shipments._emitted_at,
     now() as _built_at
 from shipments

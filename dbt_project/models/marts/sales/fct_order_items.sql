@@ -7,7 +7,7 @@
             {'columns': ['order_id', 'order_item_id'], 'unique': true},
             {'columns': ['_emitted_at']},
             {'columns': ['_built_at']},
-            {'columns': ['order_date'], 'type': 'brin'},
+            {'columns': ['order_date']},
         ],
     )
 }}
@@ -50,8 +50,9 @@ select
     items.quantity,
     items.unit_price,
     items.quantity * items.unit_price as amount,
-    orders.status as order_status,
     coalesce(orders.is_sale, false) and not items.is_deleted as is_sale,
+    coalesce({{ is_specified_sale('orders.status') }}, false) and not items.is_deleted
+        and not coalesce(orders.is_deleted, true) as is_specified_sale,
     coalesce(orders.is_cancelled, false) and not items.is_deleted as is_cancelled,
     orders.ordered_at,
     orders.order_date,

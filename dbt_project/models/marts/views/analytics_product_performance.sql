@@ -16,8 +16,7 @@ with bought as (
         sum(quantity) as quantity,
         sum(amount) as amount
     from {{ ref('fct_order_items') }}
-    where {{ is_specified_sale('order_status') }}
-      and not is_deleted
+    where is_specified_sale
       and order_date >= current_date - 90
       and ordered_at > now() - interval '90 days'
     group by 1, 2
