@@ -1,6 +1,7 @@
 {{
     config(
         indexes=[
+            {'columns': ['entry_id'], 'unique': true},
             {'columns': ['product_id', 'started_at']},
             {'columns': ['started_at']},
         ],
@@ -15,10 +16,16 @@ with turns as (
         warehouse_id,
         is_empty,
         occurred_at,
-        lead(occurred_at) over shelf as next_at,
-        lag(is_empty) over shelf as was_empty
+        lag(is_empty, 1, false) over (partition by product_id, warehouse_id order by occurred_at, entry_id) as was_empty
     from {{ ref('int_stock_turns') }}
-    window shelf as (partition by product_id, warehouse_id order by occurred_at, entry_id)
+),
+
+changes as (
+    select
+        *,
+        lead(occurred_at) over (partition by product_id, warehouse_id order by occurred_at, entry_id) as next_at
+    from turns
+    where is_empty <> was_empty
 )
 
 select
@@ -28,5 +35,5 @@ select
     occurred_at as started_at,
     next_at as ended_at,
     round(extract(epoch from next_at - occurred_at)::numeric / 3600, 2) as hours
-from turns
-where is_empty and not coalesce(was_empty, false)
+from changes
+where is_empty
