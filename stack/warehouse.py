@@ -54,13 +54,19 @@ class Warehouse:
     @asynccontextmanager
     async def superuser(self, database: str = "postgres") -> AsyncIterator[Any]:
         """A connection of the server's superuser."""
+        async with self._connection("postgres", self.secret["SURGE_WAREHOUSE_PASSWORD"], database) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def analyst(self) -> AsyncIterator[Any]:
+        """A connection of those who may only read the marts."""
+        async with self._connection(ANALYST, self.secret[PASSWORDS[ANALYST]], WAREHOUSE_DATABASE) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self, user: str, password: str, database: str) -> AsyncIterator[Any]:
         connection = await asyncpg.connect(
-            host=self.host,
-            port=self.port,
-            user="postgres",
-            password=self.secret["SURGE_WAREHOUSE_PASSWORD"],
-            database=database,
-            timeout=10,
+            host=self.host, port=self.port, user=user, password=password, database=database, timeout=10
         )
         try:
             yield connection

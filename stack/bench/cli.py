@@ -254,6 +254,26 @@ def costs(
 
 
 @app.command()
+def marts(
+    repeats: Annotated[int, typer.Option(min=1, max=1_000, help="How often each query is asked.")] = 30,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
+) -> None:
+    """What the dashboards ask of the warehouse's marts: how soon each query answers."""
+    from stack.bench.marts import measure as measure_marts
+    from stack.warehouse import Warehouse
+
+    async def run(note: Callable[[str], None]) -> Any:
+        async with Warehouse.of(running_instance()).analyst() as connection:
+            return await measure_marts(connection, repeats, note)
+
+    with Notes() as note:
+        measured = asyncio.run(run(note))
+    console.print(measured.render())
+    _write(json, measured.document())
+    raise typer.Exit(0 if measured.kept else 1)
+
+
+@app.command()
 def fields() -> None:
     """List the fields of the JSON with their meaning."""
     table = Table(box=None, pad_edge=False, header_style="bold dim")

@@ -42,7 +42,7 @@ class Dbt:
         variables = f"{{snapshot_rows: {SNAPSHOT_ROWS}, suffix: '{suffix}', grace: {grace}}}"
         options = [
             *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", variables),
-            *("--target-path", str(self.folder / f"target{suffix}")),
+            *("--target-path", str(self.folder / f"target{suffix}"), "--log-path", str(self.folder)),
         ]
         return await asyncio.to_thread(dbtRunner().invoke, ["--quiet", *arguments, *options])
 
