@@ -303,7 +303,9 @@ def main() -> NoReturn:
     """Runs the command line; errors that a person can act on are told without a traceback."""
     for entry in DELEGATES:
         _delegate(entry)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # asyncio ends its tasks in order on SIGINT alone, and not even that where a shell's background job ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         app(prog_name="surge")
     except StackError as error:

@@ -21,6 +21,8 @@ SHARED: Final = ROOT / ".surge"
 SHOP_PORT_BASE: Final = 18000
 TEST_PORT_BASE: Final = 19000
 CHAOS_PORT_BASE: Final = 20000
+LANE_PORTS: Final = 400
+"""Between the stacks of tests that run side by side: what an instance reserves, and what its tests start besides."""
 PORTS_IN_USE: Final = PLATFORM_PORTS.stop
 """An instance owns the ports base … base+179: the shop uses the first twenty, its replicas those up to 159, the data
 platform the rest.

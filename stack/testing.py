@@ -1,12 +1,17 @@
-"""`surge test`: each kind of test on the stack it needs, which is its own, fresh, and gone afterwards."""
+"""`surge test`: each kind of test on the stack it needs, which is its own, fresh, and gone afterwards.
+
+The whole run keeps two cores busy: kinds that mostly wait for servers run side by side, each lane as a command of its
+own on its own ports; what hurts a stack runs alone.
+"""
 
 import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +20,7 @@ from stack import environment
 from stack.definitions import SERVERS, SHOP, SINK, WAREHOUSE
 from stack.display import Progress, console
 from stack.errors import StackError
-from stack.instance import ROOT, Instance, test_instance
+from stack.instance import LANE_PORTS, ROOT, Instance, test_instance
 from stack.supervision import Supervisor
 
 NO_TESTS: Final = 5
@@ -46,6 +51,13 @@ KINDS: Final = (
     Kind("chaos", ()),
 )
 """``chaos`` makes its own stack."""
+
+SIDE_BY_SIDE: Final = (("unit", "integration"), ("e2e",))
+"""Lanes of the whole run: together they leave two cores little rest, alone each of them leaves half."""
+
+AFTERWARDS: Final = ("faults", "platform", "chaos")
+_MEASURED: Final = ("unit", "integration")
+"""Kinds that run the code in pytest's own process."""
 
 
 def select(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -86,11 +98,12 @@ def run(arguments: Sequence[str]) -> int:
         console.print(__doc__)
         console.print("surge test [unit|integration|e2e|faults|platform|chaos|PATH]... [pytest arguments]")
         return 0
+    if not arguments:
+        return _whole()
     chosen, rest = select(arguments)
     for name in [name for name in os.environ if name.startswith("SURGE_") and not name.startswith("SURGE_TEST_")]:
         del os.environ[name]
     os.environ.update(TEST_SETTINGS)
-    whole = not arguments
     coverage = Path(test_instance().home) / "coverage"
     coverage.mkdir(parents=True, exist_ok=True)
     for file in coverage.glob(".coverage*"):
@@ -108,11 +121,58 @@ def run(arguments: Sequence[str]) -> int:
     failed = [code for code in codes.values() if code not in (0, NO_TESTS)]
     result = failed[0] if failed else NO_TESTS if all(code == NO_TESTS for code in codes.values()) else 0
     if list(coverage.glob(".coverage*")):
-        covered = _report_coverage(coverage, show=whole)
+        covered = _report_coverage(coverage, show=set(_MEASURED) <= set(codes) and not rest)
         if "unit" in codes and not rest and chosen["unit"] == ["tests/unit"] and covered < PURE_CORE_BRANCHES:
             console.print(f"branch coverage of the pure core is {covered:.1f} %, less than {PURE_CORE_BRANCHES} %")
             result = result or 1
     return result
+
+
+def _whole() -> int:
+    """Every kind: the lanes side by side, then the others. The first exit code that is not 0."""
+    lanes = [_Lane(kinds, _apart(number)) for number, kinds in enumerate(SIDE_BY_SIDE)]
+    codes = [lane.wait() for lane in lanes]
+    codes.append(run(AFTERWARDS))
+    return next((code for code in codes if code), 0)
+
+
+def _apart(number: int) -> dict[str, str]:
+    """Home and ports of a lane's stack."""
+    first = test_instance()
+    if not number:
+        return {}
+    home, base = first.home.with_name(f"{first.home.name}-{number + 1}"), first.port_base + number * LANE_PORTS
+    return {"SURGE_TEST_HOME": str(home), "SURGE_TEST_PORT_BASE": str(base)}
+
+
+class _Lane:
+    """Kinds under test by a `surge test` of their own, whose lines are shown with the kinds before them."""
+
+    def __init__(self, kinds: Sequence[str], variables: Mapping[str, str]) -> None:
+        self._name = "+".join(kinds)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "stack", "test", *kinds],
+            cwd=ROOT,
+            env={**os.environ, **variables, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._shown = threading.Thread(target=self._show)
+        self._shown.start()
+
+    def _show(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            print(f"{self._name} │ {line}", end="", flush=True)
+
+    def wait(self) -> int:
+        """The command's exit code, once it has ended and all that it said is shown."""
+        code = self._process.wait()
+        self._shown.join()
+        return code
 
 
 def _run_kind(instance: Instance, kind: Kind, arguments: list[str], coverage: Path) -> int:

@@ -1,4 +1,4 @@
-// Everybody wants the same hundred units within seconds: each has it in the cart already and asks once.
+// A flash sale: everybody wants the same hundred units within seconds; each has one in the cart and asks once.
 import { fail, sleep } from "k6";
 import exec from "k6/execution";
 import http from "k6/http";
@@ -9,8 +9,11 @@ const RATE = number("RATE", 2000);
 const UNITS = number("UNITS", 100);
 const SECONDS = Math.max(1, Math.floor(customers.length / RATE));
 const ADMIN = __ENV.ADMIN_TOKEN;
-const OUT_OF_STOCK = 409;
+const SOLD_OUT = 409;
 const SETTLE_SECONDS = 60;
+// carts take one request each before the sale begins
+const OPENS_IN_SECONDS = 10 + Math.ceil(customers.length / 150);
+const LASTS_SECONDS = 600;
 
 const sold = new Gauge("units_sold");
 
@@ -40,33 +43,45 @@ export function setup() {
   const product = admin("create_product", { body: { sku, category } }).json("id");
   admin("restock", {
     path: { product_id: product },
-    body: { warehouse_id: warehouse, units: UNITS },
+    body: { warehouse_id: warehouse, units: 2 * UNITS },
     headers: { "Idempotency-Key": crypto.randomUUID() },
   });
-  for (let tries = 0; call("show_product", { path: { product_id: product } }).json("stock") !== UNITS; tries += 1) {
-    if (tries === 50) fail("the units do not come on sale");
+  for (let tries = 0; call("show_product", { path: { product_id: product } }).json("stock") !== 2 * UNITS; tries += 1) {
+    if (tries === 50) fail("the units do not come into stock");
     sleep(0.2);
   }
-  // carts take one request each, before the clock starts
+  const opens = Date.now() + OPENS_IN_SECONDS * 1000;
+  const sale = admin("open_sale", {
+    body: {
+      product_id: product,
+      units: UNITS,
+      starts_at: new Date(opens).toISOString(),
+      ends_at: new Date(opens + LASTS_SECONDS * 1000).toISOString(),
+    },
+  }).json("id");
   for (let n = 0; n < customers.length; n += 100) {
     http.batch(
       customers.slice(n, n + 100).map((token) => request("add_to_cart", { token, body: { product_id: product } })),
     );
   }
-  return { product };
+  const left = (opens - Date.now()) / 1000;
+  if (left < 0) fail("the carts took longer than the sale waits: fewer customers, please");
+  sleep(left + 1);
+  return { sale };
 }
 
 export default function () {
   const token = customers[exec.scenario.iterationInTest % customers.length];
-  checkOut(token, "tok_ok", [OUT_OF_STOCK]);
+  checkOut(token, "tok_ok", [SOLD_OUT]);
 }
 
-// what is left when the saga is done: nothing, and nothing was sold twice
-export function teardown(sale) {
-  let left = UNITS;
-  for (let waited = 0; waited < SETTLE_SECONDS && left > 0; waited += 1) {
-    left = admin("show_stock", { path: { product_id: sale.product } }).json("available");
+// what the sale has sold once nobody waits any more: all of its units, and not one besides
+export function teardown({ sale }) {
+  let found = { sold: 0, held: 0, waiting: 0 };
+  for (let waited = 0; waited < SETTLE_SECONDS; waited += 1) {
+    found = admin("show_sale", { path: { sale_id: sale } }).json();
+    if (found.sold >= UNITS && found.held + found.waiting === 0) break;
     sleep(1);
   }
-  sold.add(UNITS - left);
+  sold.add(found.sold);
 }

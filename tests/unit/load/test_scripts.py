@@ -28,6 +28,8 @@ SAMPLES: Final = {
     "$sku": "FLASH-1764230400000",
     "$category": "kitchen",
     "$units": 100,
+    "$starts_at": "2026-11-27T18:00:00Z",
+    "$ends_at": "2026-11-27T18:10:00Z",
 }
 
 
