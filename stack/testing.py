@@ -131,7 +131,11 @@ def run(arguments: Sequence[str]) -> int:
 def _whole() -> int:
     """Every kind: the lanes side by side, then the others. The first exit code that is not 0."""
     lanes = [_Lane(kinds, _apart(number)) for number, kinds in enumerate(SIDE_BY_SIDE)]
-    codes = [lane.wait() for lane in lanes]
+    try:
+        codes = [lane.wait() for lane in lanes]
+    finally:
+        for lane in lanes:
+            lane.stop()
     codes.append(run(AFTERWARDS))
     return next((code for code in codes if code), 0)
 
@@ -167,6 +171,12 @@ class _Lane:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             print(f"{self._name} │ {line}", end="", flush=True)
+
+    def stop(self) -> None:
+        """Ends the command, if it still runs; it takes its stack with it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self.wait()
 
     def wait(self) -> int:
         """The command's exit code, once it has ended and all that it said is shown."""

@@ -62,26 +62,30 @@ class Rig:
     supervisor: Supervisor
     chance: random.Random = field(default_factory=lambda: random.Random(20_261_123))
 
-    async def buy(self, payment: Payment = good_payment, cart: dict[str, int] | None = None) -> Bought:
-        """One order of a customer who never gives up.
+    async def buy(
+        self, payment: Payment = good_payment, cart: dict[str, int] | None = None, *, patience: float = 60
+    ) -> Bought:
+        """One order of a customer who goes on trying for so many seconds.
 
         Raises:
             Refused, ShopAway: if the shop doesn't take it.
         """
-        shopper = Shopper(self.http, HOME, patience=60)
+        shopper = Shopper(self.http, HOME, patience=patience)
         shopper.token = self.shop.issue().token
         units = cart or choose_cart(self.chance, self.shelf)
         method, token = payment(self.chance)
         await shopper.fill_cart(units)
         return Bought(await shopper.check_out(method, token), units, token)
 
-    async def load(self, *, rate: float, seconds: float, payment: Payment = good_payment) -> list[Bought]:
+    async def load(
+        self, *, rate: float, seconds: float, payment: Payment = good_payment, patience: float = 60
+    ) -> list[Bought]:
         """Orders at a steady rate, each one whether or not those before it were answered."""
         tasks = []
         began = time.monotonic()
         for number in range(round(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-            tasks.append(asyncio.create_task(self.buy(payment)))
+            tasks.append(asyncio.create_task(self.buy(payment, patience=patience)))
         return list(await asyncio.gather(*tasks))
 
     async def rush(self, count: int, *, concurrency: int = 24, payment: Payment = good_payment) -> list[Bought]:

@@ -44,6 +44,26 @@ async def test_a_killed_process_loses_nothing(rig: Rig, process: str) -> None:
     print(f"{process}: settled and audited {time.monotonic() - accepted_by:.1f} s after the load")
 
 
+@pytest.mark.timeout(400)
+async def test_all_killed_at_once_lose_nothing(rig: Rig) -> None:
+    """What was answered with 202 lies in the log, whatever else was in memory."""
+    # all that a stack has starts anew at the same moment: on a busy machine that takes a minute
+    load = asyncio.create_task(rig.load(rate=RATE, seconds=BEFORE + AFTER, patience=240))
+    await asyncio.sleep(BEFORE)
+    before = {name: rig.kill(name) for name, state in rig.supervisor.states().items() if state.pid}
+    assert set(PROCESSES) <= set(before)
+    bought = await load
+    assert len({b.order.order_id for b in bought}) == RATE * (BEFORE + AFTER)
+
+    ended = await rig.settled([b.order.order_id for b in bought], within=2 * WITHIN)
+
+    assert {end for end in ended if end.startswith("cancelled")} == set(), ended
+    report = await clean_audit(rest=False)
+    assert report.finding("messages.dead").count == 0
+    after = rig.supervisor.states()
+    assert all(after[name].running and after[name].pid != pid for name, pid in before.items())
+
+
 async def test_the_books_balance_when_all_is_delivered(rig: Rig) -> None:
     """After all the kills: nothing that was killed left anything behind."""
     await clean_audit(wait=60)

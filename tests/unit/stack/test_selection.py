@@ -2,8 +2,10 @@
 
 import pytest
 
+from stack import instance as instances
 from stack.errors import StackError
-from stack.testing import KINDS, select
+from stack.instance import CHAOS_PORT_BASE, LANE_PORTS, PORTS_IN_USE
+from stack.testing import AFTERWARDS, KINDS, SIDE_BY_SIDE, _apart, select
 
 
 def test_kinds_become_folders() -> None:
@@ -39,3 +41,18 @@ def test_nothing_means_everything_there_is() -> None:
 def test_a_path_elsewhere_is_refused() -> None:
     with pytest.raises(StackError, match="is no test"):
         select(["stack/cli.py"])
+
+
+def test_the_whole_run_leaves_no_kind_out() -> None:
+    run = [kind for lane in SIDE_BY_SIDE for kind in lane] + list(AFTERWARDS)
+
+    assert sorted(run) == sorted(kind.name for kind in KINDS)
+
+
+def test_lanes_do_not_meet() -> None:
+    first, second = instances.test_instance(), _apart(1)
+
+    assert _apart(0) == {}
+    assert second["SURGE_TEST_HOME"] != str(first.home)
+    assert int(second["SURGE_TEST_PORT_BASE"]) >= first.port_base + 2 * PORTS_IN_USE
+    assert first.port_base + len(SIDE_BY_SIDE) * LANE_PORTS <= CHAOS_PORT_BASE
