@@ -24,7 +24,7 @@ USER surge
 
 FROM maven:3.9-eclipse-temurin-17 AS jars
 COPY stack/infra /build
-RUN mvn -B -q -f /build/pom.xml package -Djars=/jars
+RUN mvn -B -q -f /build/pom.xml package -Djars=/jars && sh /build/connect/build.sh /build/connect /jars
 
 FROM debian:bookworm-slim AS infra
 RUN apt-get update \

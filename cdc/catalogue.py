@@ -8,7 +8,8 @@ from cdc.tables import CAPTURED, Captured
 
 _COLUMNS = """
     SELECT n.nspname || '.' || c.relname AS table, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
-           NOT a.attnotnull AS nullable, c.relreplident = 'f' AS old_rows,
+           NOT a.attnotnull AS nullable, a.atthasdef AS defaulted, (a.attmissingval::text::text[])[1] AS missing,
+           c.relreplident = 'f' AS old_rows,
            coalesce(array_position(k.conkey, a.attnum), 0) AS key
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -25,11 +26,16 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its type is Postgres' name of it, with length or precision."""
+    """A column: its type is Postgres' name of it, with length or precision.
+
+    ``missing``: what rows have that were there before the column was, if Postgres only remembers it.
+    """
 
     name: str
     type: str
     nullable: bool
+    defaulted: bool = False
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ async def read(connection: Any, wanted: Iterable[Captured] = CAPTURED) -> list[T
             Table(
                 captured,
                 tuple(
-                    Column(row["name"], row["type"], row["nullable"])
+                    Column(row["name"], row["type"], row["nullable"], row["defaulted"], row["missing"])
                     for row in columns
                     if row["name"] not in captured.without
                 ),

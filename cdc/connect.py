@@ -1,6 +1,7 @@
 """Kafka Connect's REST interface: connectors are put in place, watched, and their failed tasks restarted."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -59,18 +60,74 @@ class ConnectClient:
             ConnectError: if Connect refuses the configuration or does not answer.
         """
         wanted = {**configuration, "name": name}
-        for attempt in range(40):
+        known = name in await self._patiently("GET", "/connectors")
+        if known and await self._ask("GET", f"/connectors/{name}/config") == wanted:
+            return False
+        await self._patiently("PUT", f"/connectors/{name}/config", json=wanted)
+        return True
+
+    async def names(self) -> list[str]:
+        """The connectors that exist."""
+        return list(await self._ask("GET", "/connectors"))
+
+    async def prepare(self, name: str, configuration: dict[str, str]) -> None:
+        """Has the connector there with this configuration, and stopped: its offsets can be set before it runs.
+
+        Raises:
+            ConnectError: if Connect refuses the configuration or does not answer.
+        """
+        if name in await self.names():
+            await self.put(name, configuration)
+            await self.stop(name)
+        else:
+            body = {"name": name, "config": configuration, "initial_state": "STOPPED"}
+            await self._patiently("POST", "/connectors", json=body)
+            await self._until(name, "STOPPED")
+
+    async def stop(self, name: str) -> None:
+        """Ends the connector's tasks, and waits until they have ended; it stays known."""
+        await self._patiently("PUT", f"/connectors/{name}/stop")
+        await self._until(name, "STOPPED")
+
+    async def pause(self, name: str) -> None:
+        """Has the connector's tasks wait."""
+        await self._patiently("PUT", f"/connectors/{name}/pause")
+
+    async def resume(self, name: str) -> None:
+        """Has a paused or stopped connector go on."""
+        await self._patiently("PUT", f"/connectors/{name}/resume")
+
+    async def seek(self, name: str, offsets: Mapping[str, int]) -> None:
+        """Sets where a stopped sink goes on: topic → offset in its only partition."""
+        entries = [
+            {"partition": {"kafka_topic": topic, "kafka_partition": 0}, "offset": {"kafka_offset": offset}}
+            for topic, offset in offsets.items()
+        ]
+        if entries:
+            await self._patiently("PATCH", f"/connectors/{name}/offsets", json={"offsets": entries})
+
+    async def _patiently(self, method: str, path: str, **options: Any) -> Any:
+        """Asks again while the worker rebalances or a connector's tasks are still ending."""
+        for attempt in range(80):
             try:
-                connectors = await self._ask("GET", "/connectors")
-                if name in connectors and await self._ask("GET", f"/connectors/{name}/config") == wanted:
-                    return False
-                await self._ask("PUT", f"/connectors/{name}/config", json=wanted)
-                return True
+                return await self._ask(method, path, **options)
             except ConnectError as error:
-                if ": 409 " not in str(error) or attempt == 39:
+                waits = ": 409 " in str(error) or "zombie" in str(error) or "Try again" in str(error)
+                if not waits or attempt == 79:
                     raise
                 await asyncio.sleep(0.25)
         raise AssertionError("unreachable")
+
+    async def _until(self, name: str, state: str, *, seconds: float = 60) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    for status in await self.statuses():
+                        if status.name == name and status.state == state and not status.tasks:
+                            return
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise ConnectError(f"connector {name} is not {state.lower()} after {seconds:.0f} s") from None
 
     async def statuses(self) -> list[ConnectorStatus]:
         """Every connector's status."""

@@ -38,6 +38,7 @@ class Delegate(NamedTuple):
 
 DELEGATES: Final = (
     Delegate("audit", "audit.cli:app", "Prove the books: stock, money, orders, history."),
+    Delegate("cdc", "cdc.cli:app", "The shop's changes on their way into the warehouse: lag, copies, proof."),
     Delegate("saga", "sagas.cli:app", "Look into an order's saga, its dead letters, its simulator."),
     Delegate("seed", "stack.seeding:app", "Fill the shop with customers, products and a year of orders.", own=True),
     Delegate(
@@ -256,11 +257,22 @@ def psql(
 
 @app.command()
 def migrate() -> None:
-    """Bring every service's tables to their newest revision."""
-    from stack import database
+    """Bring every service's tables to their newest revision, and the warehouse's raw tables after them.
 
-    supervisor = _running()
-    console.print(asyncio.run(database.migrate(database.Server.of(supervisor.instance), always=True)))
+    Nothing is lost on the way: changes wait in Kafka until the raw tables have followed.
+    """
+    from stack import database, environment
+
+    instance = _running().instance
+    server = database.Server.of(instance)
+    if not instance.platform:
+        console.print(asyncio.run(database.migrate(server, always=True)))
+        return
+    environment.apply(instance)
+    from cdc.migration import migrate as holding
+    from cdc.settings import CdcSettings
+
+    console.print(asyncio.run(holding(CdcSettings(), lambda: database.migrate(server, always=True))))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from cdc.outbox import OUTBOX_TABLE, PUBLICATION, SLOT, SourceDatabase
+from cdc.source import OUTBOX_TABLE, PUBLICATION, SLOT, SourceDatabase
 from stack.definitions import POSTGRES, PROCESSES
 from stack.environment import DATABASE, OWNER, REPLICATION_ROLE, ensure_secrets
 from stack.errors import StackError
@@ -94,18 +94,23 @@ def _histories() -> str:
     return digest.hexdigest()
 
 
-async def migrate(server: Server, *, always: bool = False) -> str:
-    """Brings every schema to its newest revision, then the publication. Skipped while no migration file changed.
+async def migrated(server: Server) -> bool:
+    """Whether every schema was brought to its newest revision, by the files' present state.
 
     The comment on the database remembers which files it was brought up to, so a restored one is looked at again.
     """
+    async with server.superuser(DATABASE) as connection:
+        comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+        return bool(await connection.fetchval(comment) == f"{_SCHEMA_STAMP} {_histories()}")
+
+
+async def migrate(server: Server, *, always: bool = False) -> str:
+    """Brings every schema to its newest revision, then the publication. Skipped while no migration file changed."""
     from kit.migrations import HISTORIES, upgrade_all
 
     wanted = _histories()
-    async with server.superuser(DATABASE) as connection:
-        comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
-        if not always and await connection.fetchval(comment) == f"{_SCHEMA_STAMP} {wanted}":
-            return f"{len(HISTORIES)} schemas, unchanged"
+    if not always and await migrated(server):
+        return f"{len(HISTORIES)} schemas, unchanged"
     await upgrade_all(server.url)
     async with server.superuser(DATABASE) as connection:
         await _ensure_publication(connection)

@@ -350,6 +350,8 @@ WAREHOUSE_SETTINGS: Final[Mapping[str, str]] = {
     "wal_compression": "lz4",
     # the sink's progress is committed in Kafka after its rows are here: they must outlive a kill
     "synchronous_commit": "on",
+    # when a raw row was committed, against when the shop committed it: `surge bench cdc`
+    "track_commit_timestamp": "on",
     "random_page_cost": "1.1",
     "idle_in_transaction_session_timeout": "10min",
     "password_encryption": "scram-sha-256",

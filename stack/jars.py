@@ -20,13 +20,13 @@ INFRA: Final = ROOT / "stack" / "infra"
 JARS: Final = SHARED / "jars"
 CDS: Final = SHARED / "cds"
 _STAMP: Final = JARS / ".fetched"
-_LAYOUT: Final = b"docstore/main.jar"
+_LAYOUT: Final = b"docstore/main.jar plugins/surge-connect"
 _WHOLE_START_SECONDS: Final = 8
 
 
 def _wanted() -> str:
     digest = hashlib.sha256(_LAYOUT)
-    for file in sorted([*INFRA.rglob("pom.xml"), *INFRA.rglob("*.java")]):
+    for file in sorted([*INFRA.rglob("pom.xml"), *INFRA.rglob("*.java"), *INFRA.rglob("build.sh")]):
         digest.update(file.relative_to(INFRA).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
 
@@ -66,6 +66,7 @@ def ensure() -> str:
             )
             # a jar, since a class path with a folder on it can't have a class-data archive
             _run([str(java / "bin" / "jar"), "--create", f"--file={fresh}/docstore/main.jar", "-C", classes, "."], java)
+        _run(["sh", str(INFRA / "connect" / "build.sh"), str(INFRA / "connect"), str(fresh)], java)
         (fresh / _STAMP.name).write_text(_wanted())
         shutil.rmtree(JARS, ignore_errors=True)
         shutil.rmtree(CDS, ignore_errors=True)

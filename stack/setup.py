@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 
 from cdc import run as capture
 from cdc.connect import ConnectClient
-from cdc.outbox import CONNECTOR, connector
 from cdc.settings import CdcSettings
+from cdc.source import CONNECTOR, connector
 from kit import telemetry
 from kit.settings import Settings
 from stack import database, demo, kafka, warehouse

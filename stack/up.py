@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cdc.connect import ConnectClient, ConnectError
-from cdc.outbox import CONNECTOR, connector
+from cdc.source import CONNECTOR, connector
 from stack import database, environment, jars, kafka, packages, ports, probes, render, servers, warehouse
 from stack.definitions import (
     CONNECT,
@@ -187,7 +187,7 @@ class Start:
         )
         between = [
             _Step(_ROLES, "database", lambda: database.ensure_roles(self.server), (POSTGRES,)),
-            _Step(MIGRATIONS, "migrations", lambda: database.migrate(self.server), (POSTGRES, _ROLES)),
+            _Step(MIGRATIONS, "migrations", self._migrate, (POSTGRES, _ROLES)),
             _Step(TOPICS, "topics", lambda: kafka.ensure_topics(bootstrap), (KAFKA,)),
             _Step(_CONNECTORS, "connectors", self._connectors, (POSTGRES, CONNECT, MIGRATIONS, TOPICS)),
             *seed,
@@ -280,6 +280,16 @@ class Start:
 
         telemetry.configure("surge", level="ERROR", json=False)
         return await demo.seed(lambda text: self.progress.note(SEED, text))
+
+    async def _migrate(self) -> str:
+        """Sinks that run already are held until the raw tables have followed (``_raw``)."""
+        if self.instance.platform and not await database.migrated(self.server):
+            environment.apply(self.instance)
+            from cdc.migration import hold
+            from cdc.settings import CdcSettings
+
+            await hold(CdcSettings())
+        return await database.migrate(self.server)
 
     async def _connectors(self) -> str:
         source = connector(self.server.source)

@@ -31,11 +31,13 @@ _GRANTS: Final = f"""
     GRANT USAGE ON SCHEMA {RAW}, cdc TO {TRANSFORMER};
     GRANT SELECT ON ALL TABLES IN SCHEMA {RAW}, cdc TO {TRANSFORMER};
     ALTER DEFAULT PRIVILEGES FOR ROLE {LOADER} IN SCHEMA {RAW}, cdc GRANT SELECT ON TABLES TO {TRANSFORMER};
+    GRANT {TRANSFORMER} TO {LOADER};
     ALTER ROLE {TRANSFORMER} SET synchronous_commit = off;
     ALTER ROLE {ANALYST} SET default_transaction_read_only = on;
     ALTER ROLE {ANALYST} SET statement_timeout = '60s';
 """
-"""The transformer may lose what it wrote last before a crash: dbt builds it again. The loader may not."""
+"""The transformer may lose what it wrote last before a crash: dbt builds it again. The loader may not; it belongs to
+the transformer, since a raw column that changes its type has views of the transformer's put back over it."""
 
 
 @dataclass(frozen=True, slots=True)

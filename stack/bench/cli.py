@@ -253,6 +253,25 @@ def costs(
     _write(json, measured.document())
 
 
+@app.command("cdc")
+def change_data_capture(
+    rate: Rate = 50,
+    duration: Annotated[float, typer.Option(min=1, max=3600, help="Seconds of orders.")] = 30,
+    latency: Annotated[bool, typer.Option("--latency/--no-latency", help="How long a change takes.")] = True,
+    knee: Annotated[bool, typer.Option("--knee/--no-knee", help="How many changes a second it carries.")] = True,
+    json: Json = None,
+) -> None:
+    """From COMMIT in the shop to the row in the warehouse: latency under orders, and the most changes a second."""
+    from stack.bench.capture import measure as measure_capture
+
+    running_instance()
+    with Notes() as note:
+        found = asyncio.run(measure_capture(rate, duration, note, console.print, latency=latency, knee=knee))
+    console.print(found.render())
+    _write(json, found.document())
+    raise typer.Exit(0 if found.passed else 1)
+
+
 @app.command()
 def marts(
     repeats: Annotated[int, typer.Option(min=1, max=1_000, help="How often each query is asked.")] = 30,

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from sqlalchemy import text
 
 from cdc.connect import ConnectClient
-from cdc.outbox import CONNECTOR, SLOT
+from cdc.source import CONNECTOR, SLOT
 from contracts import topics
 from contracts.envelope import Envelope, encode
 from contracts.events import AccountRegistered

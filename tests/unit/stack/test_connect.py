@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from cdc.connect import ConnectClient, ConnectError
-from cdc.outbox import OUTBOX_TABLE, PUBLICATION, SLOT, SourceDatabase, connector
+from cdc.source import OUTBOX_TABLE, PUBLICATION, SLOT, SourceDatabase, connector
+from cdc.tables import CAPTURED
 
 SOURCE = connector(SourceDatabase(host="db", port=5432, name="surge", user="debezium", password="p"))
 
@@ -102,8 +103,9 @@ async def test_a_worker_that_is_away_is_an_error() -> None:
             await client.statuses()
 
 
-def test_the_source_reads_the_outbox_alone_and_keeps_no_log_back() -> None:
-    assert SOURCE["table.include.list"] == OUTBOX_TABLE.replace(".", r"\.")
+def test_the_source_reads_outbox_and_tables_from_one_slot_and_keeps_no_log_back() -> None:
+    included = SOURCE["table.include.list"].replace("\\", "").split(",")
+    assert included == [OUTBOX_TABLE, *(table.name for table in CAPTURED)]
     assert (SOURCE["slot.name"], SOURCE["publication.name"]) == (SLOT, PUBLICATION)
     assert SOURCE["publication.autocreate.mode"] == "disabled"
     assert SOURCE["lsn.flush.mode"] == "connector_and_driver"

@@ -1,0 +1,71 @@
+"""What the shop's database publishes: the outbox always, the captured tables once there is a warehouse."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from cdc.catalogue import Table
+from cdc.raw import quoted
+from cdc.source import OUTBOX_TABLE, PUBLICATION
+
+_ATTEMPTS: Final = 40
+_LOCK_TIMEOUT: Final = "250ms"
+"""Shorter than a deadlock takes to be found: it is never the shop's transaction that gives way."""
+
+_PUBLISHED: Final = "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = $1"
+
+
+def _sql_name(table: str) -> str:
+    return ".".join(map(quoted, table.split(".")))
+
+
+async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> list[str]:
+    """Has every change of the tables published from now on; returns the names of those that were not yet.
+
+    ``connection`` is the owner's; ``reader`` is the role that Debezium has. The tables are locked against writing for
+    the moment of the change, so that no transaction is half captured: what began before it is over, and in a snapshot
+    that is taken afterwards.
+
+    Raises:
+        asyncpg.LockNotAvailableError: if the tables were never free together.
+    """
+    published = {row[0] for row in await connection.fetch(_PUBLISHED, PUBLICATION)}
+    fresh = [table for table in tables if table.name not in published]
+    identities = [table for table in tables if not table.captured.hot and not table.old_rows]
+    if not fresh and not identities:
+        return []
+    names = ", ".join(_sql_name(table.name) for table in fresh)
+    statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"]
+    statements += [f"ALTER TABLE {_sql_name(table.name)} REPLICA IDENTITY FULL" for table in identities]
+    for schema in sorted({table.captured.schema for table in tables}):
+        statements.append(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(reader)}")
+    statements += [f"GRANT SELECT ON {_sql_name(table.name)} TO {quoted(reader)}" for table in fresh]
+    if fresh:
+        statements.append(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+        statements.append(f"ALTER PUBLICATION {PUBLICATION} SET (publish = 'insert, update, delete')")
+        statements.append(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE {names}")
+    await _patiently(connection, "; ".join(statements))
+    return [table.name for table in fresh]
+
+
+async def withdraw(connection: Any) -> None:
+    """Publishes the outbox alone again: changes of the tables are no longer decoded, and the warehouse falls behind."""
+    await _patiently(
+        connection,
+        f"ALTER PUBLICATION {PUBLICATION} SET TABLE {OUTBOX_TABLE};"
+        f" ALTER PUBLICATION {PUBLICATION} SET (publish = 'insert')",
+    )
+
+
+async def _patiently(connection: Any, statements: str) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            async with connection.transaction():
+                await connection.execute(statements)
+            return
+        except asyncpg.LockNotAvailableError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(0.1)

@@ -1,0 +1,37 @@
+"""A snapshot's text says which transactions it sees; rows that differ are named."""
+
+import pytest
+
+from cdc.verify import Visibility, _differences
+
+
+@pytest.mark.parametrize(("xid", "seen"), [(99, True), (100, False), (103, True), (104, False), (110, False)])
+def test_a_snapshot_sees_what_had_ended(xid: int, seen: bool) -> None:
+    assert Visibility.parse("100:110:100,104").sees(xid) is seen
+
+
+def test_a_cut_id_is_of_the_era_that_is_nearest() -> None:
+    era = 3 << 32
+    seen = Visibility.parse(f"{era + 5}:{era + 10}:{era + 7}")
+
+    assert seen.sees(4)
+    assert seen.sees(0xFFFFFFF0)
+    assert not seen.sees(7)
+    assert not seen.sees(10)
+
+
+def test_an_empty_list_of_running_ones() -> None:
+    assert Visibility.parse("5:5:").running == frozenset()
+
+
+def test_differences_are_missing_surplus_or_changed() -> None:
+    class Row(dict[str, object]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            return iter(self.values())
+
+    ours = [Row(hash=1, id="a"), Row(hash=2, id="b"), Row(hash=3, id="c")]
+    theirs = [Row(hash=1, id="a"), Row(hash=9, id="b"), Row(hash=4, id="d")]
+
+    found = {difference.key: difference.kind for difference in _differences("t", ours, theirs)}
+
+    assert found == {"b": "changed", "c": "missing", "d": "surplus"}
