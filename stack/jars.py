@@ -74,6 +74,11 @@ def ensure() -> str:
     return f"fetched {sum(1 for _ in JARS.rglob('*.jar'))} jars"
 
 
+def fetched_at() -> float:
+    """When what lies in ``JARS`` came there, in seconds since the epoch."""
+    return _STAMP.stat().st_mtime if _STAMP.exists() else 0.0
+
+
 def _run(command: list[str], java: Path) -> None:
 
     result = subprocess.run(

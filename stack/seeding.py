@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cdc import capture
 from kit.clock import SystemClock
 from seed import loading
 from seed.loading import Note, Seeded, SeedError
@@ -105,6 +106,8 @@ async def _clear_way(instance: Instance, settings: SeedSettings, plan: Plan) -> 
     await database.migrate(server)
     async with loading.connected(settings) as connection:
         await loading.check(connection, settings, plan)
+        # what is loaded passes no slot: the warehouse has to copy it
+        await capture.withdraw(connection)
     async with server.superuser(environment.DATABASE) as connection:
         await connection.execute(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"

@@ -241,6 +241,10 @@ class Start:
 
     async def _start(self, name: str) -> str:
         state = (await asyncio.to_thread(self.supervisor.states))[name]
+        if state.pid and name in HEAPS and state.started < jars.fetched_at():
+            # it runs on jars that have been replaced under it
+            await asyncio.to_thread(self.supervisor.stop, [name])
+            state = (await asyncio.to_thread(self.supervisor.states))[name]
         fresh = not state.pid
         if fresh:
             if name == POSTGRES and self.loading:
@@ -309,7 +313,7 @@ class Start:
         from cdc.run import ensure
         from cdc.settings import CdcSettings
 
-        return await ensure(CdcSettings())
+        return await ensure(CdcSettings(), lambda progress: self.progress.note(RAW, str(progress)))
 
     def _take_back(self) -> None:
         if not self.supervisor.alive():

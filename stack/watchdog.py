@@ -23,7 +23,8 @@ from kit.worker import Periodic, Task, create_worker
 log = structlog.get_logger()
 
 _RETAINED_BYTES: Final = text(
-    "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint FROM pg_replication_slots WHERE slot_name = :slot"
+    "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint FROM pg_replication_slots"
+    " WHERE slot_name = :slot"
 )
 
 
