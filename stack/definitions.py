@@ -225,6 +225,7 @@ _PLATFORM: Final = (
         ports={"http": 161},
         probe=Probe.CONNECT,
         after=(KAFKA, WAREHOUSE),
+        groups=("connect-warehouse-tables", "connect-warehouse-events"),
         nice=5,
         part=Part.PLATFORM,
     ),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cdc.connect import ConnectClient, ConnectError
 from stack import kafka, probes
-from stack.definitions import CONNECT, KAFKA, PROCESSES, Process
+from stack.definitions import CONNECT, KAFKA, PROCESSES, SINK, Process
 from stack.instance import Instance
 from stack.supervision import ProcessState, Supervisor
 
@@ -119,10 +119,10 @@ async def gather(instance: Instance) -> Report:
             lags = await kafka.group_lags(f"127.0.0.1:{instance.port(PROCESSES[KAFKA].port)}")
             groups = [asdict(lag) for lag in lags]
     connectors: list[dict[str, Any]] = []
-    if CONNECT in ready:
-        async with ConnectClient(f"http://127.0.0.1:{instance.port(PROCESSES[CONNECT].port)}") as client:
+    for worker in sorted({CONNECT, SINK} & ready):
+        async with ConnectClient(f"http://127.0.0.1:{instance.port(PROCESSES[worker].port)}") as client:
             with contextlib.suppress(ConnectError):
-                connectors = [asdict(status) for status in await client.statuses()]
+                connectors += [asdict(status) for status in await client.statuses()]
     return Report(
         instance=instance.name,
         home=str(instance.home),

@@ -16,11 +16,11 @@ from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 
 from contracts.topics import ORDER_EVENTS, TOPICS
-from stack.definitions import PROCESSES
+from stack.definitions import PROCESSES, SHOP
 from stack.instance import Instance
 from stack.supervision import Supervisor
 
-GROUPS: Final = tuple(group for process in PROCESSES.values() for group in process.groups)
+GROUPS: Final = tuple(group for name in SHOP for group in PROCESSES[name].groups)
 
 _PERIOD: Final = 1.0
 _PATIENCE: Final = 5.0

@@ -99,6 +99,7 @@ def test_an_unknown_server_has_no_command(tmp_path: Path) -> None:
 
 
 def test_consumer_groups_are_those_that_the_services_read_in() -> None:
+    from cdc import sink
     from oltp.inventory import __main__ as inventory
     from oltp.notifications import __main__ as notifications
     from oltp.orders import projector
@@ -112,3 +113,4 @@ def test_consumer_groups_are_those_that_the_services_read_in() -> None:
     assert set(PROCESSES["shipping"].groups) == {shipping.GROUP}
     assert set(PROCESSES["notifications"].groups) == {notifications.GROUP}
     assert set(PROCESSES["projector"].groups) == {projector.GROUP, projector.PARCELS_GROUP}
+    assert set(PROCESSES["sink"].groups) == {f"connect-{name}" for name in (sink.TABLES, sink.EVENTS)}
