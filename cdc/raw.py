@@ -138,10 +138,16 @@ async def _evolve(connection: Any, table: Table, present: dict[str, str]) -> Evo
         await _add(connection, table, column)
         changes.append(f"{table.raw}.{column.name} added")
         stale |= not knowable(column)
+    given_up = await _given_up(connection, table)
     # a column that went as another came may have been renamed
-    stale |= bool(added and gone - await _given_up(connection, table))
-    for name in sorted(gone):
+    stale |= bool(added and gone - given_up)
+    for name in sorted(gone - given_up):
         await connection.execute(f"COMMENT ON COLUMN {qualified(table.raw)}.{quoted(name)} IS '{_GONE}'")
+        changes.append(f"{table.raw}.{name} is no more in the shop")
+    for name in sorted(given_up - gone):
+        await connection.execute(f"COMMENT ON COLUMN {qualified(table.raw)}.{quoted(name)} IS NULL")
+        changes.append(f"{table.raw}.{name} is back in the shop")
+        stale = True
     retyped = [c for c in table.columns if c.name in present and present[c.name] != c.type]
     if retyped:
         taken = await views.take_down(connection, qualified(table.raw))
