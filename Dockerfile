@@ -8,7 +8,8 @@ COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev
 
 FROM python:3.11-slim-bookworm AS services
-RUN useradd --system --uid 10001 --home-dir /opt/surge surge && install -d -o surge /var/lib/surge /var/lib/surge/data
+RUN useradd --system --uid 10001 --home-dir /opt/surge surge && install -d -o surge /var/lib/surge /var/lib/surge/data \
+      /var/lib/surge/dagster /var/lib/surge/docs
 WORKDIR /opt/surge
 COPY --from=environment /opt/surge/venv venv
 COPY contracts contracts
@@ -18,6 +19,8 @@ COPY sagas sagas
 COPY cdc cdc
 COPY seed seed
 COPY audit audit
+COPY dbt_project dbt_project
+COPY orchestration orchestration
 COPY stack stack
 ENV PATH=/opt/surge/venv/bin:$PATH PYTHONPATH=/opt/surge PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 USER surge

@@ -345,3 +345,20 @@ class AccountEmailChanged(Message):
     name: str
     previous_email: str
     email: str
+
+
+@message("alert.raised", topics.PLATFORM_EVENTS)
+class AlertRaised(Message):
+    """The data platform found something that people have to look at.
+
+    ``kind``: ``run_failed``, ``check_failed``, ``cdc_lag`` or ``freshness``. ``details`` are lines of text: what was
+    found, and the rows it was found in. ``recipient`` is an email address; ``link`` leads to where it was found.
+    """
+
+    alert_id: str
+    kind: str
+    title: str
+    details: list[str]
+    recipient: str
+    link: str
+    raised_at: dt.datetime

@@ -81,6 +81,8 @@ CONNECT: Final = "connect"
 DOCSTORE: Final = "docstore"
 WAREHOUSE: Final = "warehouse"
 SINK: Final = "sink"
+DAGSTER_CODE: Final = "dagster-code"
+DAGSTER_WEB: Final = "dagster-web"
 
 _SERVERS: Final = (
     Process(
@@ -247,6 +249,38 @@ _PLATFORM: Final = (
         probe=Probe.HTTP,
         module="stack.docs",
         nice=10,
+        part=Part.PLATFORM,
+    ),
+    # one after the other: each takes seconds of CPU to start, and nobody waits for the graph
+    Process(
+        name=DAGSTER_CODE,
+        purpose="Dagster: loads the graph, starts the runs",
+        ports={"grpc": 164},
+        probe=Probe.TCP,
+        module="orchestration.code",
+        after=(RAW,),
+        nice=15,
+        stop_seconds=30,
+        part=Part.PLATFORM,
+    ),
+    Process(
+        name="dagster-daemon",
+        purpose="Dagster: schedules, sensors, the queue of runs",
+        ports={"http": 166},
+        probe=Probe.HTTP,
+        module="orchestration.daemon",
+        after=(DAGSTER_CODE,),
+        nice=15,
+        part=Part.PLATFORM,
+    ),
+    Process(
+        name=DAGSTER_WEB,
+        purpose="Dagster: the graph and its runs, to look at",
+        ports={"http": 163},
+        probe=Probe.HTTP,
+        module="orchestration.web",
+        after=("dagster-daemon",),
+        nice=15,
         part=Part.PLATFORM,
     ),
 )

@@ -11,6 +11,8 @@ from typing import Final
 
 from stack.definitions import (
     CONNECT,
+    DAGSTER_CODE,
+    DAGSTER_WEB,
     DOCSTORE,
     GATEWAY,
     KAFKA,
@@ -42,6 +44,7 @@ _MADE: Final[Mapping[str, Callable[[], str]]] = {
     "SURGE_LOADER_PASSWORD": lambda: secrets.token_urlsafe(24),
     "SURGE_TRANSFORMER_PASSWORD": lambda: secrets.token_urlsafe(24),
     "SURGE_ANALYST_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "SURGE_DAGSTER_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
 """Secret → how a fresh one is made."""
 
@@ -54,6 +57,7 @@ PLATFORM_SECRETS: Final = (
     "SURGE_LOADER_PASSWORD",
     "SURGE_TRANSFORMER_PASSWORD",
     "SURGE_ANALYST_PASSWORD",
+    "SURGE_DAGSTER_PASSWORD",
 )
 """What the data platform's processes and the commands are given besides what every service is."""
 
@@ -134,6 +138,9 @@ def platform(*, port_base: int, secret: Mapping[str, str], host: Callable[[str],
     return {
         "SURGE_WAREHOUSE_HOST": host(WAREHOUSE),
         "SURGE_WAREHOUSE_PORT": str(port_base + PROCESSES[WAREHOUSE].port),
+        "SURGE_DAGSTER_URL": f"http://{host(DAGSTER_WEB)}:{port_base + PROCESSES[DAGSTER_WEB].port}",
+        "SURGE_DAGSTER_CODE_HOST": host(DAGSTER_CODE),
+        "SURGE_DAGSTER_CODE_PORT": str(port_base + PROCESSES[DAGSTER_CODE].port),
         **{key: secret[key] for key in PLATFORM_SECRETS},
     }
 
@@ -147,7 +154,7 @@ def of_process(process: Process, *, port_base: int, listen: str) -> dict[str, st
     return {
         "SURGE_PROCESS": process.name,
         "SURGE_HOST": listen,
-        "SURGE_PORT": str(port_base + process.ports["http"]),
+        "SURGE_PORT": str(port_base + process.port),
         **extra,
     }
 

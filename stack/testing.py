@@ -28,7 +28,7 @@ PURE_CORE: Final = ("sagas/engine.py", "sagas/order.py", "oltp/*/domain.py", "ol
 TEST_SETTINGS: Final = {"SURGE_DEMO_ORDERS": "0", "SURGE_DEMO_CUSTOMERS": "200", "SURGE_DEMO_PRODUCTS": "200"}
 """How the test stack differs from a shop: small, and without a history."""
 
-_SOURCE: Final = "contracts,kit,oltp,sagas,cdc,seed,audit,stack"
+_SOURCE: Final = "contracts,kit,oltp,sagas,cdc,seed,audit,orchestration,stack"
 PURE_CORE_BRANCHES: Final = 95.0
 
 

@@ -15,11 +15,14 @@ from stack.instance import Instance
 LOADER: Final = "loader"
 TRANSFORMER: Final = "transformer"
 ANALYST: Final = "analyst"
+DAGSTER: Final = "dagster"
+"""Also the name of its database: what Dagster knows of its runs is no analyst's matter."""
 
 PASSWORDS: Final[Mapping[str, str]] = {
     LOADER: "SURGE_LOADER_PASSWORD",
     TRANSFORMER: "SURGE_TRANSFORMER_PASSWORD",
     ANALYST: "SURGE_ANALYST_PASSWORD",
+    DAGSTER: "SURGE_DAGSTER_PASSWORD",
 }
 """Role → the variable that holds its password."""
 
@@ -33,6 +36,7 @@ _GRANTS: Final = f"""
     ALTER DEFAULT PRIVILEGES FOR ROLE {LOADER} IN SCHEMA {RAW}, cdc GRANT SELECT ON TABLES TO {TRANSFORMER};
     GRANT {TRANSFORMER} TO {LOADER};
     ALTER ROLE {TRANSFORMER} SET synchronous_commit = off;
+    ALTER ROLE {DAGSTER} SET synchronous_commit = off;
     ALTER ROLE {ANALYST} SET default_transaction_read_only = on;
     ALTER ROLE {ANALYST} SET statement_timeout = '60s';
 """
@@ -86,6 +90,9 @@ async def ensure_roles(warehouse: Warehouse) -> str:
                 await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD {literal}")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", WAREHOUSE_DATABASE):
             await connection.execute(f"CREATE DATABASE {WAREHOUSE_DATABASE}")
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DAGSTER):
+            await connection.execute(f"CREATE DATABASE {DAGSTER} OWNER {DAGSTER}")
+            await connection.execute(f"REVOKE CONNECT ON DATABASE {DAGSTER} FROM PUBLIC")
     async with warehouse.superuser(WAREHOUSE_DATABASE) as connection:
         await connection.execute(_GRANTS)
     return "roles and database"

@@ -19,7 +19,13 @@ GROUP: Final = "notifications"
 BREATH: Final = 0.5
 """An email may be half a second later; an order's news come in fewer, larger batches."""
 
-READS: Final = (topics.ORDER_EVENTS, topics.SHIPPING_EVENTS, topics.PAYMENT_EVENTS, topics.ACCOUNT_EVENTS)
+READS: Final = (
+    topics.ORDER_EVENTS,
+    topics.SHIPPING_EVENTS,
+    topics.PAYMENT_EVENTS,
+    topics.ACCOUNT_EVENTS,
+    topics.PLATFORM_EVENTS,
+)
 HANDLES: Final = (
     events.OrderCreated,
     events.OrderConfirmed,
@@ -33,6 +39,7 @@ HANDLES: Final = (
     events.AccountRegistered,
     events.AccountChanged,
     events.AccountEmailChanged,
+    events.AlertRaised,
 )
 
 

@@ -39,11 +39,12 @@ class Template(enum.StrEnum):
     SHIPMENT_DELAYED = "shipment_delayed"
     EMAIL_CHANGED = "email_changed"
     EMAIL_LEFT = "email_left"
+    ALERT = "alert"
 
     @property
     def mandatory(self) -> bool:
-        """Whether it comes by email whatever the customer has switched: it tells of a change to who may sign in."""
-        return self in (Template.EMAIL_CHANGED, Template.EMAIL_LEFT)
+        """Whether it comes by email whatever was switched: it tells of a change to who may sign in, or an operator."""
+        return self in (Template.EMAIL_CHANGED, Template.EMAIL_LEFT, Template.ALERT)
 
     @property
     def category(self) -> Category:
@@ -62,6 +63,7 @@ _CATEGORIES: Final[Mapping[Template, Category]] = {
     Template.SHIPMENT_DELAYED: Category.SHIPPING,
     Template.EMAIL_CHANGED: Category.ACCOUNT,
     Template.EMAIL_LEFT: Category.ACCOUNT,
+    Template.ALERT: Category.ACCOUNT,
 }
 
 
@@ -92,8 +94,9 @@ class Preferences:
 class News:
     """Something that a customer is told. ``user_id`` is None where the event does not say whose order it is.
 
-    An email goes to ``recipient``, where that is not None, instead of the customer's present address. ``part`` tells
-    apart the messages that one event leads to.
+    An email goes to ``recipient``, where that is not None, instead of the customer's present address; without a
+    customer and an order, the recipient is nobody but that address. ``part`` tells apart the messages that one event
+    leads to.
     """
 
     template: Template
@@ -117,6 +120,9 @@ def news(event: Message) -> tuple[News, ...]:
 
 def _one(event: Message) -> News | None:
     match event:
+        case events.AlertRaised():
+            found = {"title": event.title, "details": event.details, "link": event.link}
+            return News(Template.ALERT, None, None, found, recipient=event.recipient)
         case events.AccountRegistered():
             return News(Template.WELCOME, event.user_id, None, {})
         case events.OrderTransition():

@@ -162,7 +162,7 @@ class Dispatcher:
 
     async def _prepare(
         self, claimed: Sequence[Notification]
-    ) -> tuple[dict[Channel, list[tuple[Notification, str, Letter]]], dict[str, tuple[str | None, Verdict]]]:
+    ) -> tuple[dict[Channel, list[tuple[Notification, str | None, Letter]]], dict[str, tuple[str | None, Verdict]]]:
         """What can be sent, by channel, and the verdicts on what can't."""
         async with self._database.read() as session:
             repository = NotificationRepository(session)
@@ -171,20 +171,20 @@ class Dispatcher:
             users = {user_id for user_id in owners.values() if user_id is not None}
             contacts = await repository.contacts(users)
             preferences = await repository.preferences(users)
-        letters: dict[Channel, list[tuple[Notification, str, Letter]]] = {}
+        letters: dict[Channel, list[tuple[Notification, str | None, Letter]]] = {}
         verdicts: dict[str, tuple[str | None, Verdict]] = {}
         now = self._clock.now()
         for notification in claimed:
             user_id = owners[notification.id]
-            contact = contacts.get(user_id) if user_id is not None else None
-            if user_id is None or contact is None:
+            contact = contacts.get(user_id) if user_id is not None else _stranger(notification)
+            if contact is None:
                 verdict = domain.without_recipient(
                     notification.created_at, notification.attempts, now=now, patience=self._patience
                 )
                 verdicts[notification.id] = user_id, verdict
                 continue
             address = notification.params.get(_RECIPIENT) or _address(contact, notification.channel)
-            if not preferences[user_id].allow(notification.template, notification.channel):
+            if not preferences.get(user_id or "", Preferences()).allow(notification.template, notification.channel):
                 verdicts[notification.id] = user_id, Verdict(Status.SKIPPED, notification.attempts, OPTED_OUT)
             elif not address:
                 verdicts[notification.id] = user_id, Verdict(Status.SKIPPED, notification.attempts, NO_ADDRESS)
@@ -201,8 +201,8 @@ class Dispatcher:
         return letters, verdicts
 
     async def _send(
-        self, channel: Channel, batch: Sequence[tuple[Notification, str, Letter]]
-    ) -> list[tuple[Notification, str, Receipt]]:
+        self, channel: Channel, batch: Sequence[tuple[Notification, str | None, Letter]]
+    ) -> list[tuple[Notification, str | None, Receipt]]:
         receipts = await self._senders[channel].send([letter for _, _, letter in batch])
         return [(n, user_id, receipt) for (n, user_id, _), receipt in zip(batch, receipts, strict=True)]
 
@@ -309,6 +309,12 @@ def _cause(envelope: Envelope, told: domain.News) -> str:
 def _owner(orders: Mapping[str, KnownOrder], order_id: str | None) -> str | None:
     order = orders.get(order_id) if order_id is not None else None
     return order.user_id if order else None
+
+
+def _stranger(notification: Notification) -> Contact | None:
+    """The recipient of what is for an address and no customer; None if there is a customer, not known yet."""
+    address = notification.params.get(_RECIPIENT) if notification.order_id is None else None
+    return Contact("", address, "there", "", notification.created_at) if address else None
 
 
 def _address(contact: Contact, channel: Channel) -> str:

@@ -126,6 +126,30 @@ async def test_an_event_that_overtakes_its_order_and_account_waits_for_them(desk
     assert {row.status for row in await desk.rows(someone.user_id)} == {"sent"}
 
 
+async def test_an_alert_reaches_the_operators_once_though_they_are_no_customers(desk: Desk):
+    address = f"{new_id()}@operators.example"
+    alert = desk.received(
+        events.AlertRaised(
+            alert_id="a",
+            kind="check_failed",
+            title="orders: 2 rows are wrong",
+            details=["order 7: known_status", "order 8: amount_not_negative"],
+            recipient=address,
+            link="http://dagster.example/runs/1",
+            raised_at=NOW,
+        )
+    )
+    await desk.note(alert)
+    await desk.dispatch()
+    await desk.note(alert)
+    await desk.dispatch(1)
+    [mail] = desk.mails(address)
+    assert (mail.subject, mail.deliveries) == ("Alert: orders: 2 rows are wrong", 1)
+    told = desk.mailbox.get(mail.id).text
+    assert "order 7: known_status\norder 8: amount_not_negative" in told
+    assert "http://dagster.example/runs/1" in told
+
+
 async def test_a_recipient_who_stays_unknown_is_skipped_for_good(desk: Desk):
     stranger = customer()
     await desk.note(transition(events.OrderConfirmed, new_id(), stranger.user_id))

@@ -23,6 +23,9 @@ VALUES = {
     "reason": "payment_failed",
     "email": "ada@example.com",
     "estimated_delivery": "2026-03-01T12:00:00+00:00",
+    "title": "3 rows of <orders> are wrong",
+    "details": ["order 7: unknown_status <?>"],
+    "link": "http://127.0.0.1:18163/runs/1",
     "lines": [{"name": "Mug & Co", "quantity": 2, "unit_price": 1250}],
     "parcels": [
         {

@@ -89,6 +89,16 @@ def test_what_is_none(event):
     assert domain.news(event) == ()
 
 
+def test_an_alert_goes_to_an_address_and_to_nobody_else():
+    event = events.AlertRaised(
+        alert_id="a", kind="cdc_lag", title="t", details=["d"], recipient="ops@x.example", link="l", raised_at=NOW
+    )
+    [told] = domain.news(event)
+    assert (told.template, told.user_id, told.order_id) == (Template.ALERT, None, None)
+    assert told.recipient == "ops@x.example"
+    assert Preferences().channels(told.template) == (Channel.EMAIL,)
+
+
 def test_a_changed_email_address_is_told_to_both_whatever_is_switched():
     event = events.AccountEmailChanged(user_id="u", name="n", previous_email="old@x.example", email="new@x.example")
     changed, left = domain.news(event)
