@@ -4,15 +4,28 @@ import dagster as dg
 
 from orchestration.defs.alerts import sensors as alerts
 from orchestration.defs.cdc import assets as cdc
+from orchestration.defs.maintenance import assets as maintenance
+from orchestration.defs.maintenance import report
+from orchestration.defs.quality import checks
 from orchestration.defs.warehouse import assets, project, schedules
 from orchestration.lib.alerts import Alerts
 from orchestration.lib.warehouse import Warehouse
 
 defs = dg.Definitions(
-    assets=[*cdc.specs(), assets.models, *project.exposures()],
-    jobs=[schedules.fast, schedules.hourly],
+    assets=[
+        *cdc.specs(),
+        assets.models,
+        *project.exposures(),
+        maintenance.statistics,
+        maintenance.proof,
+        maintenance.vacuum,
+        maintenance.history,
+        report.weekly,
+    ],
+    asset_checks=[checks.raw_boundary],
+    jobs=schedules.JOBS,
     schedules=schedules.SCHEDULES,
-    sensors=[alerts.failed_runs, alerts.warnings],
+    sensors=[*schedules.SENSORS, alerts.failed_runs, alerts.warnings],
     resources={"dbt": project.resource(), "warehouse": Warehouse(), "alerts": Alerts()},
     executor=dg.in_process_executor,
 )

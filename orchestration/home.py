@@ -28,6 +28,7 @@ def instance_configuration(settings: OrchestrationSettings) -> dict[str, Any]:
                     "username": "dagster",
                     "password": {"env": "SURGE_DAGSTER_PASSWORD"},
                     "db_name": "dagster",
+                    "scheme": "postgresql+psycopg2",  # SQLAlchemy's own choice became psycopg 3, Dagster's did not
                 }
             }
         },

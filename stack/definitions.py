@@ -251,7 +251,7 @@ _PLATFORM: Final = (
         nice=10,
         part=Part.PLATFORM,
     ),
-    # one after the other: each takes seconds of CPU to start, and nobody waits for the graph
+    # last, and with the least priority: each takes seconds of CPU to start
     Process(
         name=DAGSTER_CODE,
         purpose="Dagster: loads the graph, starts the runs",
@@ -279,7 +279,7 @@ _PLATFORM: Final = (
         ports={"http": 163},
         probe=Probe.HTTP,
         module="orchestration.web",
-        after=("dagster-daemon",),
+        after=(DAGSTER_CODE,),
         nice=15,
         part=Part.PLATFORM,
     ),

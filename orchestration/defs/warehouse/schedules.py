@@ -1,38 +1,137 @@
-"""When what is built."""
+"""What is built when. The slower a number moves, or the dearer it is, the rarer it is made.
+
+==========  ==========  ==================================================================================
+``fast``    each minute orders and their lines into the facts, and the sums by hour and day
+``hourly``  at :07      Great Expectations at the boundary, then all marts and views but what the day changes
+``daily``   at 02:30    everything, with segments, cohorts, lifetime values and the inputs of re-ordering; statistics
+``weekly``  Sun 04:00   the proof of the incremental models, vacuum, the report, what is forgotten
+==========  ==========  ==================================================================================
+
+All times are UTC. Runs of dbt wait for each other.
+"""
+
+from typing import Final
 
 import dagster as dg
+from psycopg2 import sql
 
+from orchestration.defs.cdc.assets import RAW
+from orchestration.defs.maintenance import assets as maintenance
+from orchestration.defs.maintenance import report
+from orchestration.defs.quality.checks import raw_boundary
 from orchestration.defs.warehouse.assets import models
+from orchestration.lib.warehouse import Warehouse
+
+FAST: Final = (
+    ["staging", "stg_orders__orders"],
+    ["staging", "stg_orders__order_items"],
+    ["sales", "fct_orders"],
+    ["sales", "fct_order_items"],
+    ["sales", "agg_orders_hourly"],
+    ["sales", "agg_orders_daily"],
+)
+DAILY_ONLY: Final = (
+    ["customers", "agg_segments"],
+    ["customers", "agg_cohorts_monthly"],
+    ["customers", "agg_lifetime_value"],
+    ["customers", "dim_customers_history"],
+    ["snapshots", "snap_customers"],
+    ["intermediate", "int_product_windows"],
+    ["products", "agg_product_performance"],
+    ["experiments", "agg_experiment_results"],
+)
+"""What changes with the day: who is at risk, what sold in thirty days, who was who."""
+
+RETRIES: Final = {"dagster/max_retries": "2"}
+"""Of a run whose process was lost; a step that failed decides for itself (see ``assets``)."""
+
+_ON = dg.DefaultScheduleStatus.RUNNING
+_BOUNDARY = dg.AssetSelection.checks(raw_boundary)
+_MODELS = dg.AssetSelection.assets(models)
 
 fast = dg.define_asset_job(
     "fast",
-    selection=dg.AssetSelection.assets(
-        ["staging", "stg_orders__orders"],
-        ["staging", "stg_orders__order_items"],
-        ["sales", "fct_orders"],
-        ["sales", "fct_order_items"],
-        ["sales", "agg_orders_hourly"],
-        ["sales", "agg_orders_daily"],
-    ),
+    selection=dg.AssetSelection.assets(*FAST),
     description="Orders and their lines into the facts, and the sums by hour and day.",
+    tags={**RETRIES, "dagster/priority": "1"},
 )
 hourly = dg.define_asset_job(
     "hourly",
-    selection=dg.AssetSelection.assets(models),
-    description="Every model.",
+    selection=(_MODELS - dg.AssetSelection.assets(*DAILY_ONLY)) | _BOUNDARY,
+    description="The boundary, then all marts and views but those of the day.",
+    tags=RETRIES,
 )
+daily = dg.define_asset_job(
+    "daily",
+    selection=_MODELS | _BOUNDARY | dg.AssetSelection.assets(maintenance.statistics),
+    description="The boundary, then everything, then statistics.",
+    tags=RETRIES,
+)
+weekly = dg.define_asset_job(
+    "weekly",
+    selection=dg.AssetSelection.assets(maintenance.proof, maintenance.vacuum, maintenance.history, report.weekly),
+    description="The proof of the incremental models, vacuum, the report, and what is forgotten.",
+    tags=RETRIES,
+)
+TAKEN: Final = ((("sales", "fct_orders"), "orders_orders"), (("sales", "fct_order_items"), "orders_order_items"))
+_UNDER_WAY: Final = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+JOBS = [fast, hourly, daily, weekly]
+
+
+def has_new(warehouse: Warehouse, fact: tuple[str, str], table: str) -> bool:
+    """Whether a raw table holds rows that its fact has not taken; so too while there is no fact."""
+    there = warehouse.ask("SELECT to_regclass(%s) IS NOT NULL AS there", [".".join(fact)])
+    taken = (
+        sql.SQL("(SELECT max(_emitted_at) FROM {})").format(sql.Identifier(*fact)) if there[0]["there"] else sql.NULL
+    )
+    query = sql.SQL("SELECT EXISTS (SELECT FROM raw.{} WHERE __emitted_at > coalesce({}, {}::timestamptz)) AS new")
+    query = query.format(sql.Identifier(table), taken, sql.Literal("-infinity"))
+    return bool(warehouse.ask(query)[0]["new"])
+
+
+def built(instance: dg.DagsterInstance) -> bool:
+    """Whether everything was built once; until then, only ``fast`` and ``daily`` find what they read."""
+    return instance.get_latest_materialization_event(dg.AssetKey(list(DAILY_ONLY[0]))) is not None
+
+
+@dg.schedule(job=fast, cron_schedule="* * * * *", default_status=_ON)
+def every_minute(context: dg.ScheduleEvaluationContext, warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
+    """Skips while there is nothing new, and while the run before is still waiting or at work."""
+    if context.instance.get_runs(dg.RunsFilter(job_name=fast.name, statuses=_UNDER_WAY), limit=1):
+        return dg.SkipReason("the run before is not done")
+    if not any(has_new(warehouse, fact, table) for fact, table in TAKEN):
+        return dg.SkipReason("nothing has arrived since")
+    return dg.RunRequest()
+
+
+@dg.schedule(job=hourly, cron_schedule="7 * * * *", default_status=_ON)
+def every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Skips until everything was built once."""
+    if not built(context.instance):
+        return dg.SkipReason("everything has to be built once before: by the sensor first_build, or the job daily")
+    return dg.RunRequest()
+
+
+@dg.sensor(job=daily, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def first_build(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Builds everything once as soon as something has arrived; a try that failed is left to the next day's run."""
+    if built(context.instance):
+        return dg.SkipReason("everything was built before")
+    if context.instance.get_latest_materialization_event(dg.AssetKey([RAW, "orders_orders"])) is None:
+        return dg.SkipReason("no order has arrived yet")
+    return dg.RunRequest(run_key="first")
+
 
 SCHEDULES = [
-    dg.ScheduleDefinition(
-        name="fast",
-        job=fast,
-        cron_schedule="* * * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    ),
-    dg.ScheduleDefinition(
-        name="hourly",
-        job=hourly,
-        cron_schedule="7 * * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    ),
+    every_minute,
+    every_hour,
+    dg.ScheduleDefinition(name="every_day", job=daily, cron_schedule="30 2 * * *", default_status=_ON),
+    dg.ScheduleDefinition(name="every_week", job=weekly, cron_schedule="0 4 * * 0", default_status=_ON),
 ]
+SENSORS = [first_build]

@@ -1,0 +1,209 @@
+"""The suites as Great Expectations runs them: in SQL on the warehouse, which sends back verdicts and not rows.
+
+Imported where the suites are run: Great Expectations takes seconds to import, and the graph has to load without it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+import great_expectations as gx
+import great_expectations.expectations as gxe
+from sqlalchemy.engine import URL
+
+from orchestration.defs.quality.suites import FEWEST, GRACE, Mixture, Reference, Suite
+
+WARNING: Final = "warning"
+MOST_ROWS: Final = 20
+_VALUES: Final = {"result_format": "SUMMARY", "partial_unexpected_count": MOST_ROWS}
+_ROWS: Final = {"result_format": "COMPLETE"}
+"""Of a query of ours only this brings the rows, and only the first two hundred of them."""
+
+
+class ExpectationError(Exception):
+    """An expectation could not be evaluated."""
+
+
+@dataclass
+class Verdict:
+    """What a suite said of a table. ``rows`` name some of the rows by key, with the expectation that they break."""
+
+    table: str
+    evaluated: int = 0
+    broken: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Boundary:
+    """Great Expectations on the warehouse, for one run of the suites."""
+
+    def __init__(self, url: URL) -> None:
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = {"globally": False}
+        self._source = self._context.data_sources.add_postgres(
+            "warehouse", connection_string=url.render_as_string(hide_password=False)
+        )
+
+    def run(self, suite: Suite) -> Verdict:
+        """Runs a suite: the types on the table, the rest on its slice.
+
+        Raises:
+            ExpectationError: if an expectation could not be evaluated, which says nothing of the data.
+        """
+        verdict = Verdict(suite.table)
+        name = suite.table
+        whole = self._source.add_table_asset(f"{name}: types", table_name=name, schema_name="raw")
+        batch = whole.add_batch_definition_whole_table(whole.name)
+        self._validate(verdict, whole.name, batch, _types(suite), _VALUES)
+        keys = {"unexpected_index_column_names": list(suite.key)}
+        self._query(verdict, f"{name}: values", suite.slice, _values(suite), {**_VALUES, **keys})
+        if suite.references:
+            self._query(verdict, f"{name}: references", suite.slice, _references(suite), _ROWS)
+        if suite.moment is not None:
+            self._query(verdict, f"{name}: against the day before", suite.days, _against_yesterday(suite), _ROWS)
+        return verdict
+
+    def _query(
+        self, verdict: Verdict, title: str, query: str, expected: Iterable[Any], results: Mapping[str, Any]
+    ) -> None:
+        batch = self._source.add_query_asset(title, query=query).add_batch_definition(title)
+        self._validate(verdict, title, batch, expected, results)
+
+    def _validate(
+        self, verdict: Verdict, title: str, batch: Any, expected: Iterable[Any], results: Mapping[str, Any]
+    ) -> None:
+        suite = self._context.suites.add(gx.ExpectationSuite(title, expectations=list(expected)))
+        definition = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=title, data=batch, suite=suite)
+        )
+        for each in definition.run(result_format=dict(results)).results:
+            _note(verdict, each)
+
+    def publish(self, folder: Path) -> None:
+        """Writes what was found as a site, in place of the one before."""
+        fresh = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._context.add_data_docs_site(
+            site_name="boundary",
+            site_config={
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(fresh)},
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            },
+        )
+        self._context.build_data_docs(site_names=["boundary"])
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _types(suite: Suite) -> Iterator[Any]:
+    for column, type_ in suite.types.items():
+        yield gxe.ExpectColumnValuesToBeOfType(column=column, type_=type_)
+
+
+def _values(suite: Suite) -> Iterator[Any]:
+    for column in suite.key:
+        yield gxe.ExpectColumnValuesToNotBeNull(column=column)
+    for limit in suite.between:
+        yield gxe.ExpectColumnValuesToBeBetween(column=limit.column, min_value=limit.least, max_value=limit.most)
+
+
+def _references(suite: Suite) -> Iterator[Any]:
+    for reference in suite.references:
+        yield gxe.UnexpectedRowsExpectation(
+            description=f"{reference.column} is in {reference.table}.{reference.key}",
+            unexpected_rows_query=_orphans(suite, reference),
+        )
+
+
+def _against_yesterday(suite: Suite) -> Iterator[Any]:
+    yield gxe.UnexpectedRowsExpectation(
+        description="a quarter to four times as many rows as the day before",
+        unexpected_rows_query=_VOLUME,
+        severity=WARNING,
+    )
+    for mixture in suite.mixtures:
+        yield gxe.UnexpectedRowsExpectation(
+            description=f"{mixture.name} are mixed as the day before",
+            unexpected_rows_query=_drift(mixture),
+            severity=WARNING,
+        )
+
+
+# The queries are made of this project's own names, never of data.
+
+
+def _orphans(suite: Suite, reference: Reference) -> str:
+    keys = ", ".join(f"child.{column}" for column in dict.fromkeys((*suite.key, reference.column)))
+    return f"""
+        SELECT {keys} FROM (SELECT * FROM {{batch}}) AS child
+        WHERE child.{reference.column} IS NOT NULL AND child.__emitted_at < now() - interval '{GRACE}'
+          AND NOT EXISTS (
+            SELECT FROM raw.{reference.table} AS parent WHERE parent.{reference.key} = child.{reference.column}
+          )
+    """  # noqa: S608
+
+
+_VOLUME: Final = f"""
+    SELECT count(*) FILTER (WHERE today) AS today, count(*) FILTER (WHERE NOT today) AS yesterday
+    FROM {{batch}}
+    HAVING count(*) FILTER (WHERE NOT today) >= {FEWEST}
+       AND count(*) FILTER (WHERE today)
+           NOT BETWEEN count(*) FILTER (WHERE NOT today) / 4 AND count(*) FILTER (WHERE NOT today) * 4
+"""  # noqa: S608
+
+
+def _drift(mixture: Mixture) -> str:
+    # a value that one of the days lacks counts as half a row there
+    return f"""
+        SELECT round(sum((today - yesterday) * ln(today / yesterday)), 3) AS stability_index
+        FROM (
+            SELECT greatest(now, 0.5) / sum(now) OVER () AS today,
+                greatest(before, 0.5) / sum(before) OVER () AS yesterday,
+                least(sum(now) OVER (), sum(before) OVER ()) AS fewest
+            FROM (
+                SELECT {mixture.expression} AS value,
+                    count(*) FILTER (WHERE today) AS now, count(*) FILTER (WHERE NOT today) AS before
+                FROM {{batch}}
+                GROUP BY 1
+            ) AS counts
+        ) AS shares
+        WHERE fewest >= {FEWEST}
+        HAVING sum((today - yesterday) * ln(today / yesterday)) > {mixture.most}
+    """  # noqa: S608
+
+
+def _note(verdict: Verdict, each: Any) -> None:
+    configuration = each.expectation_config
+    name = configuration.description or f"{configuration.type} {configuration.kwargs.get('column', '')}".strip()
+    if problem := _problem(each.exception_info):
+        raise ExpectationError(f"{verdict.table}: {name}: {problem}")
+    verdict.evaluated += 1
+    if each.success:
+        return
+    warns = configuration.severity == WARNING
+    (verdict.warned if warns else verdict.broken).append(name)
+    unexpected = each.result.get("partial_unexpected_index_list")
+    if unexpected is None:
+        unexpected = (each.result.get("details") or {}).get("unexpected_rows") or []
+    for row in unexpected[:MOST_ROWS]:
+        verdict.rows.append({**{key: str(value) for key, value in dict(row).items()}, "expectation": name})
+
+
+def _problem(told: Any) -> str:
+    """What kept an expectation from being evaluated: told flat, or by metric."""
+    for each in (told or {}, *(part for part in (told or {}).values() if isinstance(part, dict))):
+        if each.get("raised_exception"):
+            return str(each.get("exception_message"))
+    return ""
