@@ -4,6 +4,7 @@ import dagster as dg
 
 from orchestration.defs.alerts import sensors as alerts
 from orchestration.defs.cdc import assets as cdc
+from orchestration.defs.cdc import sensors as flow
 from orchestration.defs.maintenance import assets as maintenance
 from orchestration.defs.maintenance import report
 from orchestration.defs.quality import checks
@@ -25,7 +26,7 @@ defs = dg.Definitions(
     asset_checks=[checks.raw_boundary],
     jobs=schedules.JOBS,
     schedules=schedules.SCHEDULES,
-    sensors=[*schedules.SENSORS, alerts.failed_runs, alerts.warnings],
+    sensors=[*schedules.SENSORS, flow.raw_tables, flow.cdc_lag, flow.freshness, alerts.failed_runs, alerts.warnings],
     resources={"dbt": project.resource(), "warehouse": Warehouse(), "alerts": Alerts()},
     executor=dg.in_process_executor,
 )

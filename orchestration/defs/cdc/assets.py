@@ -9,7 +9,7 @@ from typing import Final
 
 import dagster as dg
 
-from cdc.raw import EVENTS
+from cdc.raw import EVENTS_TABLE
 from cdc.tables import CAPTURED
 from contracts import topics
 
@@ -25,7 +25,7 @@ def raw_key(table: str) -> dg.AssetKey:
 def specs() -> Iterator[dg.AssetSpec]:
     """A topic and a raw table for each of the shop's tables that are captured, and for what visitors do."""
     streams = [(table.raw, table.topic, f"Changes of the shop's {table.name}.") for table in CAPTURED]
-    streams.append((EVENTS, topics.STOREFRONT_EVENTS, "What visitors do: views, searches, carts, checkouts."))
+    streams.append((EVENTS_TABLE, topics.STOREFRONT_EVENTS, "What visitors do: views, searches, carts, checkouts."))
     for table, topic, description in streams:
         topic_key = dg.AssetKey([TOPICS, topic.replace(".", "_")])
         yield dg.AssetSpec(

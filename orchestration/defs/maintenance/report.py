@@ -1,6 +1,7 @@
 """The weekly report: what the shop did, as a page of the documentation's site and as metadata."""
 
 import datetime as dt
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -84,6 +85,6 @@ def _change(now: float, before: float) -> str:
     return f"{100 * (now - before) / before:+.1f} %" if before else ""
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in rows)
     return f"<table><tr>{''.join(f'<th>{escape(name)}' for name in head)}{cells}</table>"

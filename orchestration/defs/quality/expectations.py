@@ -13,10 +13,11 @@ from typing import Any, Final
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
-import great_expectations.expectations as gxe
 from sqlalchemy.engine import URL
 
 from orchestration.defs.quality.suites import FEWEST, GRACE, Mixture, Reference, Suite
+
+_expect: Final[Any] = gx.expectations  # it exports nothing that a type checker would see
 
 WARNING: Final = "warning"
 MOST_ROWS: Final = 20
@@ -44,7 +45,8 @@ class Boundary:
     """Great Expectations on the warehouse, for one run of the suites."""
 
     def __init__(self, url: URL) -> None:
-        self._context = gx.get_context(mode="ephemeral")
+        context: Any = gx.get_context(mode="ephemeral")
+        self._context = context
         self._context.variables.progress_bars = {"globally": False}
         self._source = self._context.data_sources.add_postgres(
             "warehouse", connection_string=url.render_as_string(hide_password=False)
@@ -109,32 +111,32 @@ class Boundary:
 
 def _types(suite: Suite) -> Iterator[Any]:
     for column, type_ in suite.types.items():
-        yield gxe.ExpectColumnValuesToBeOfType(column=column, type_=type_)
+        yield _expect.ExpectColumnValuesToBeOfType(column=column, type_=type_)
 
 
 def _values(suite: Suite) -> Iterator[Any]:
     for column in suite.key:
-        yield gxe.ExpectColumnValuesToNotBeNull(column=column)
+        yield _expect.ExpectColumnValuesToNotBeNull(column=column)
     for limit in suite.between:
-        yield gxe.ExpectColumnValuesToBeBetween(column=limit.column, min_value=limit.least, max_value=limit.most)
+        yield _expect.ExpectColumnValuesToBeBetween(column=limit.column, min_value=limit.least, max_value=limit.most)
 
 
 def _references(suite: Suite) -> Iterator[Any]:
     for reference in suite.references:
-        yield gxe.UnexpectedRowsExpectation(
+        yield _expect.UnexpectedRowsExpectation(
             description=f"{reference.column} is in {reference.table}.{reference.key}",
             unexpected_rows_query=_orphans(suite, reference),
         )
 
 
 def _against_yesterday(suite: Suite) -> Iterator[Any]:
-    yield gxe.UnexpectedRowsExpectation(
+    yield _expect.UnexpectedRowsExpectation(
         description="a quarter to four times as many rows as the day before",
         unexpected_rows_query=_VOLUME,
         severity=WARNING,
     )
     for mixture in suite.mixtures:
-        yield gxe.UnexpectedRowsExpectation(
+        yield _expect.UnexpectedRowsExpectation(
             description=f"{mixture.name} are mixed as the day before",
             unexpected_rows_query=_drift(mixture),
             severity=WARNING,
