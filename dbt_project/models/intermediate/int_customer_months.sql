@@ -54,7 +54,7 @@ cross join lateral (
         sum(total_amount) filter (where is_specified_sale) as specified_amount,
         min(ordered_at) filter (where is_specified_sale) as specified_first_at,
         max(ordered_at) filter (where is_specified_sale) as specified_last_at
-    from (select *, not is_deleted and {{ is_specified_sale('status') }} as is_specified_sale from {{ ref('fct_orders') }}) as orders
+    from {{ ref('fct_orders') }}
     {% if is_incremental() %}
     where user_id = touched.user_id
       and ordered_at >= touched.order_month::timestamp at time zone 'UTC'

@@ -51,8 +51,7 @@ select
     items.unit_price,
     items.quantity * items.unit_price as amount,
     coalesce(orders.is_sale, false) and not items.is_deleted as is_sale,
-    coalesce({{ is_specified_sale('orders.status') }}, false) and not items.is_deleted
-        and not coalesce(orders.is_deleted, true) as is_specified_sale,
+    coalesce(orders.is_specified_sale, false) and not items.is_deleted as is_specified_sale,
     coalesce(orders.is_cancelled, false) and not items.is_deleted as is_cancelled,
     orders.ordered_at,
     orders.order_date,

@@ -24,6 +24,7 @@ select
     status,
     cancel_reason,
     not is_deleted and {{ is_sale('status') }} as is_sale,
+    not is_deleted and {{ is_specified_sale('status') }} as is_specified_sale,
     not is_deleted and status in ('cancelling', 'cancelled') as is_cancelled,
     not is_deleted and {{ is_payment_failure('status', 'cancel_reason') }} as is_payment_failure,
     total_amount,
