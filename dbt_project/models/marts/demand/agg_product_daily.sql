@@ -32,7 +32,7 @@ touched as materialized (
         coalesce(sum(quantity) filter (where is_sale), 0) as units,
         count(*) filter (where is_sale) as sold_lines,
         -- sums of integers: their state is a number, that of a sum of numerics is ten times as large
-        coalesce(sum((amount * 100)::integer) filter (where is_sale), 0) / 100.0 as revenue,
+        coalesce(sum((amount * 100)::integer) filter (where is_sale), 0) * 0.01 as revenue,
         coalesce(sum(quantity) filter (where is_cancelled), 0) as cancelled_units
 {%- endset %}
 sold as (
