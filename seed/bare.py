@@ -11,12 +11,16 @@ from typing import Final
 import asyncpg
 
 STAGES: Final = 3
-"""Keys, then indexes, then foreign keys."""
+"""Indexes, then the keys that stand on them, then foreign keys and how tables are stored.
+
+Indexes of one table are built side by side; a key that built its own would lock the others out.
+"""
 
 _KEYS: Final = """
     SELECT k.conrelid::regclass::text AS relation, quote_ident(k.conname) AS name,
-           pg_get_constraintdef(k.oid) AS definition, k.contype::text AS kind
-    FROM pg_constraint k
+           pg_get_constraintdef(k.oid) AS definition, k.contype::text AS kind,
+           quote_ident(c.relname) AS index, pg_get_indexdef(c.oid) AS index_definition
+    FROM pg_constraint k LEFT JOIN pg_class c ON c.oid = k.conindid
     WHERE (k.conrelid::regclass::text = ANY($1) AND k.contype IN ('f', 'p', 'u'))
        OR (k.confrelid::regclass::text = ANY($1) AND k.contype = 'f')
     ORDER BY k.contype <> 'f', k.conrelid::regclass::text, k.conname
@@ -29,6 +33,10 @@ _INDEXES: Final = """
       AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
     ORDER BY pg_relation_size(i.indrelid) DESC, 1, 2
 """
+_FILLFACTORS: Final = """
+    SELECT oid::regclass::text AS relation, option FROM pg_class CROSS JOIN unnest(reloptions) AS option
+    WHERE oid::regclass::text = ANY($1) AND option LIKE 'fillfactor=%'
+"""
 
 
 async def strip(connection: asyncpg.Connection, tables: Sequence[str]) -> None:
@@ -36,27 +44,34 @@ async def strip(connection: asyncpg.Connection, tables: Sequence[str]) -> None:
     async with connection.transaction():
         notes: list[tuple[int, str, str, str]] = []
         for key in await connection.fetch(_KEYS, list(tables)):
-            put_back = f"ALTER TABLE {key['relation']} ADD CONSTRAINT {key['name']} {key['definition']}"
-            notes.append((2 if key["kind"] == "f" else 0, key["relation"], key["name"], put_back))
+            add = f"ALTER TABLE {key['relation']} ADD CONSTRAINT {key['name']}"
+            if key["kind"] == "f":
+                notes.append((2, key["relation"], key["name"], f"{add} {key['definition']}"))
+            else:
+                kind = "PRIMARY KEY" if key["kind"] == "p" else "UNIQUE"
+                notes.append((0, key["relation"], key["name"], key["index_definition"]))
+                notes.append((1, key["relation"], key["name"], f"{add} {kind} USING INDEX {key['index']}"))
             await connection.execute(f"ALTER TABLE {key['relation']} DROP CONSTRAINT {key['name']}")
         for index in await connection.fetch(_INDEXES, list(tables)):
-            notes.append((1, index["relation"], index["name"], index["definition"]))
+            notes.append((0, index["relation"], index["name"], index["definition"]))
             await connection.execute(f"DROP INDEX {index['name']}")
+        factors = {row["relation"]: row["option"] for row in await connection.fetch(_FILLFACTORS, list(tables))}
+        for name in tables:
+            # room for updates is of no use on pages of orders that nobody updates any more
+            await connection.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = false, fillfactor = 100)")
+            factor = f", SET ({factors[name]})" if name in factors else ""
+            put_back = f"ALTER TABLE {name} RESET (autovacuum_enabled, fillfactor){factor}"
+            notes.append((2, name, "storage", put_back))
         await connection.executemany(
             "INSERT INTO seed.rebuilds (place, stage, relation, name, statement) VALUES ($1, $2, $3, $4, $5)",
             [(place, *note) for place, note in enumerate(notes)],
         )
-        for name in tables:
-            await connection.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = false)")
 
 
-async def rebuild(
-    connections: Sequence[asyncpg.Connection], tables: Sequence[str], note: Callable[[str, int, int], None]
-) -> None:
+async def rebuild(connections: Sequence[asyncpg.Connection], note: Callable[[str, int, int], None]) -> None:
     """Puts back what :func:`strip` took, as many at a time as there are connections; ``note`` is told how far it is."""
     first = connections[0]
-    total = done = int(await first.fetchval("SELECT count(*) FROM seed.rebuilds"))
-    done = 0
+    total, done = int(await first.fetchval("SELECT count(*) FROM seed.rebuilds")), 0
     for stage in range(STAGES):
         # the largest tables come first, so that no long one is left for the end
         rows = await first.fetch(
@@ -81,5 +96,3 @@ async def rebuild(
         async with asyncio.TaskGroup() as group:
             for connection in connections:
                 group.create_task(work(connection))
-    for name in tables:
-        await first.execute(f"ALTER TABLE {name} RESET (autovacuum_enabled)")

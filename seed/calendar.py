@@ -63,6 +63,10 @@ def moments(plan: Plan, numbers: range, generator: np.random.Generator) -> npt.N
     days = [first + dt.timedelta(days=n) for n in range((plan.now.date() - first).days + 1)]
     day = begin // 86_400_000 - start // 86_400_000
     weights = day_shares(days)[day] * hour_shares()[begin // HOUR_MS % 24] * np.diff(edges)
+    # the first and the last day are no whole ones: the season keeps its share nevertheless
+    season = np.array([date.month >= 11 for date in days])[day]
+    if season.any() and not season.all():
+        weights *= np.where(season, SEASON_SHARE / weights[season].sum(), (1 - SEASON_SHARE) / weights[~season].sum())
     cumulative = np.concatenate([[0.0], np.cumsum(weights)])
     cumulative /= cumulative[-1]
     at = (np.arange(numbers.start, numbers.stop) + generator.random(len(numbers))) / plan.orders

@@ -14,7 +14,7 @@ from seed import calendar
 from seed.ids import Bytes, as_uuids, uuid7_bytes
 from seed.naming import Description, described
 from seed.plan import DAY_MS, GOODS, WEEK_MS, Plan
-from seed.taste import GROUPS, elasticities
+from seed.taste import GROUPS, category_weights, elasticities
 from seed.words import CATEGORIES
 
 Ints = npt.NDArray[np.int64]
@@ -47,6 +47,11 @@ LOW_SHARE: Final = 0.20
 
 CHEAPEST, DEAREST = 500, 50_000
 """Cents."""
+
+PREMIUM_SHARE: Final = 0.12
+"""Products that cost several times as much as others of their kind; they are looked at more often than bought."""
+
+_PREMIUM_APPEAL: Final = 0.012
 
 FLASH_SALES: Final = 24
 FLASH_FACTOR: Final = 50.0
@@ -98,6 +103,7 @@ class Draft:
 
     ``worth`` orders them by price; ``ratio`` is weeks × products: a week's price against the product's usual one.
     ``flat`` is one cumulative table of what is bought, for each week and category, over the products in ``ranked``.
+    ``by_worth`` lists the products from the cheapest on, ``cheaper`` which part of what is bought is no dearer.
     ``available`` says from which week to before which week a product is sold.
     """
 
@@ -116,6 +122,7 @@ class Draft:
     available: Ints
     sold_out: Flags
     by_worth: Ints
+    cheaper: Floats
     flash_sales: tuple[FlashSale, ...]
 
     @property
@@ -127,6 +134,12 @@ class Draft:
         key = week * len(CATEGORIES) + category + chance * (1 - 1e-9)
         row = np.searchsorted(self.flat, key, side="right") - week * self.count
         found: Ints = self.ranked[np.minimum(row, self.count - 1)]
+        return found
+
+    def worth_at(self, share: Floats) -> Ints:
+        """The products that are dearer than such parts of all that is bought."""
+        place = np.searchsorted(self.cheaper, share * self.cheaper[-1], side="right")
+        found: Ints = self.by_worth[np.minimum(place, self.count - 1)]
         return found
 
     def sold_in(self, product: Ints, week: Ints) -> Flags:
@@ -174,11 +187,12 @@ def draft(plan: Plan) -> Draft:
     # what is sold out was so before the orders that still hold stock were placed
     until = np.where(out, weeks - generator.integers(8, 14, count), weeks)
     ids = uuid7_bytes(created, generator)
-    popularity = 1 / np.sqrt(generator.permutation(count) + 8.0)
-    popularity = np.where(out, popularity.min() + (popularity - popularity.min()) * 0.5, popularity)
-    popularity /= popularity.sum()
     base = np.array([entry.price for entry in CATEGORIES])[category] ** 0.7
-    worth = base * generator.lognormal(0, 0.35, count)
+    premium = generator.random(count) < PREMIUM_SHARE
+    worth = base * generator.lognormal(0, 0.4, count) * np.where(premium, generator.uniform(3, 10, count), 1.0)
+    popularity = np.where(premium, _PREMIUM_APPEAL, 1.0) / np.sqrt(generator.permutation(count) + 8.0)
+    popularity = np.where(out, popularity * 0.5, popularity)
+    popularity /= popularity.sum()
     ratio, reasons = _ratios(plan, generator)
     elasticity = np.clip(elasticities()[category] + generator.normal(0, 0.2, count), 0.3, 3.0)
     week = np.arange(weeks)[:, None]
@@ -203,6 +217,7 @@ def draft(plan: Plan) -> Draft:
         available=np.stack([launched, until], axis=1),
         sold_out=out,
         by_worth=np.argsort(worth, kind="stable"),
+        cheaper=np.cumsum((popularity * category_weights()[category])[np.argsort(worth, kind="stable")]),
         flash_sales=(),
     )
     return replace(draws, flash_sales=_flash_sales(plan, draws, generator))

@@ -310,10 +310,9 @@ def _bought(
     companion = goods.companions[lead, which]
     follows &= goods.sold_in(companion, week_of[order])
     product[follows] = companion[follows]
-    for wanted, picks in ((suspicion.lavish, goods.by_worth[::-1]), (suspicion.petty, goods.by_worth)):
+    for wanted, lowest, highest in ((suspicion.lavish, 0.93, 1.0), (suspicion.petty, 0.0, 0.10)):
         some = np.flatnonzero(wanted[order])
-        share = generator.random(len(some)) ** 1.5 * 0.12
-        pick = picks[(share * goods.count).astype(np.int64)]
+        pick = goods.worth_at(generator.uniform(lowest, highest, len(some)))
         sold = goods.sold_in(pick, week_of[order[some]])
         product[some[sold]] = pick[sold]
     for _ in range(6):

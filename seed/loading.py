@@ -171,7 +171,7 @@ async def _fill(connection: asyncpg.Connection, settings: SeedSettings, plan: Pl
         await writer.stock()
     if await connection.fetchval("SELECT EXISTS (SELECT FROM seed.rebuilds)"):
         async with connected(settings, bulk=True) as first, connected(settings, bulk=True) as second:
-            await bare.rebuild([first, second], tables, lambda what, done, total: say(Note(what, done, total)))
+            await bare.rebuild([first, second], lambda what, done, total: say(Note(what, done, total)))
     say(Note("statistics"))
     if plan.orders:
         writer.join_truth(settings.folder / TRUTH)

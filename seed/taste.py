@@ -109,6 +109,13 @@ def elasticities() -> Floats:
     return result
 
 
+def category_weights() -> Floats:
+    """How often each category is bought from: what costs less is bought more often."""
+    price = np.array([category.price for category in CATEGORIES])
+    weights: Floats = (price / np.median(price)) ** -0.5
+    return weights
+
+
 def season(moment: dt.datetime) -> Floats:
     """How much each category is wanted at a moment of the year; 1 is its mean."""
     month = moment.month + moment.day / 31
@@ -148,7 +155,7 @@ class Tastes:
 def tastes(plan: Plan) -> Tastes:
     """The tables of a plan's weeks."""
     count = len(CATEGORIES)
-    likes = np.ones((len(SEGMENTS), count))
+    likes = np.tile(category_weights(), (len(SEGMENTS), 1))
     for n, segment in enumerate(SEGMENTS):
         for group, weight in segment.likes.items():
             likes[n, GROUPS[group].start : GROUPS[group].stop] *= weight

@@ -16,7 +16,6 @@ from seed.rendered import Rendered
 from seed.rows.orders import TOKENS, Payload
 from seed.wire import (
     Fixed,
-    chosen_of,
     concatenated,
     hexadecimal,
     joined,
@@ -32,7 +31,7 @@ PAYMENTS: Final = table(
     "payments",
     "payments",
     """order_id payment_id user_id amount duration_ms created_at updated_at currency provider method token status reason
-    tombstone answer attempts provider_reference""",
+    tombstone answer attempts""",
 )
 ATTEMPTS: Final = table(
     "payments",
@@ -42,7 +41,7 @@ ATTEMPTS: Final = table(
 REFUNDS: Final = table(
     "payments",
     "refunds",
-    "order_id payment_id amount requested_at completed_at provider_reference currency provider status",
+    "order_id payment_id amount requested_at completed_at currency provider status",
 )
 DISPUTES: Final = table(
     "payments",
@@ -51,7 +50,10 @@ DISPUTES: Final = table(
 )
 
 PROVIDER: Final = "simulated"
-"""Of every payment of the past: none ever reached Stripe or PayPal, so only the provider in process can refund it."""
+"""Of every payment of the past: none ever reached Stripe or PayPal, so only the provider in process can refund it.
+
+It keeps no books, so it has given out no references either.
+"""
 
 _PAYMENT: Final = 15
 _DISPUTE: Final = 16
@@ -115,10 +117,7 @@ def _payments(part: Chunk, rendered: Rendered, chosen: npt.NDArray[np.int64], as
                     + piece(status in ("refunded", "voided"), answer, 1)
                 )
     kind = (part.ending * len(METHODS) + part.method) * len(DECLINES) + part.decline
-    paid = np.array(["payment.succeeded" in path(ending).step_of for ending in Ending])[part.ending[chosen]]
-    references = Fixed(len(chosen)).ascii(prefixed(b"sim_", hexadecimal(ids))).build()
-    reference = chosen_of(paid, references, piece(""))
-    return payload(head, take(pieces(kinds), kind[chosen]), reference)
+    return payload(head, take(pieces(kinds), kind[chosen]))
 
 
 def _attempts(part: Chunk, chosen: npt.NDArray[np.int64], asked: npt.NDArray[np.int64]) -> Payload:
@@ -170,7 +169,6 @@ def _refunds(part: Chunk, rendered: Rendered, chosen: npt.NDArray[np.int64]) -> 
         .money(part.total[chosen])
         .moment(moment(part, "shipment.cancelled")[chosen])
         .moment(moment(part, "payment.refunded")[chosen])
-        .ascii(prefixed(b"sim_", hexadecimal(ids), b":refund"))
         .constant(rendered.currency, PROVIDER, "succeeded")
     )
     return payload(head.build())
