@@ -57,15 +57,21 @@ Progress = Callable[[Note], None]
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """What is there. ``fresh`` says whether this call made it; ``digests`` is one hash for each table then."""
+    """What is there. ``fresh`` says whether this call made it; ``digests`` is one hash for each table then.
 
-    plan: Plan
+    A shop that only others' orders were brought into has no plan, but ``imports``.
+    """
+
+    plan: Plan | None
     fresh: bool
     seconds: float
     digests: Mapping[str, str]
+    imports: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         plan = self.plan
+        if plan is None:
+            return f"the orders of {', '.join(self.imports)}, as before"
         there = f"{plan.customers:,} customers, {plan.products:,} products, {plan.orders:,} orders"
         return there if self.fresh else f"{there}, as before"
 
@@ -103,6 +109,8 @@ async def fill(settings: SeedSettings, plan: Plan, progress: Progress | None = N
         mark = await marks.read(connection)
         if keep and mark is not None and mark.complete:
             return Seeded(mark.plan, fresh=False, seconds=time.monotonic() - began, digests={})
+        if keep and mark is None and (others := await marks.imports(connection)):
+            return Seeded(None, fresh=False, seconds=time.monotonic() - began, digests={}, imports=tuple(others))
         if mark is None:
             await check(connection, settings, plan)
             await marks.begin(connection, plan)

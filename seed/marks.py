@@ -102,3 +102,25 @@ async def chunks(connection: asyncpg.Connection) -> dict[int, dict[str, str]]:
     """The chunks that are in, with the digest of what each wrote into each table."""
     rows = await connection.fetch("SELECT number, digests FROM seed.chunks ORDER BY number")
     return {row["number"]: json.loads(row["digests"]) for row in rows}
+
+
+_IMPORT: Final = "import: "
+
+
+async def note_import(
+    connection: asyncpg.Connection, name: str, *, customers: int, products: int, orders: int, until: dt.datetime
+) -> None:
+    """Notes that another shop's orders were brought in."""
+    await connection.execute(
+        """
+        INSERT INTO seed.datasets (name, seed, customers, products, orders, history_ends_at, recorded)
+        VALUES ($1, 0, $2, $3, $4, $5, '0 days')
+        """,
+        *(f"{_IMPORT}{name}", customers, products, orders, until),
+    )
+
+
+async def imports(connection: asyncpg.Connection) -> list[str]:
+    """The names of the shops whose orders were brought in."""
+    rows = await connection.fetch("SELECT name FROM seed.datasets WHERE starts_with(name, $1) ORDER BY name", _IMPORT)
+    return [row["name"].removeprefix(_IMPORT) for row in rows]

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Final
 
 import asyncpg
@@ -9,6 +10,7 @@ import typer
 from redis.exceptions import RedisError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from cdc import capture
 from kit.clock import SystemClock
@@ -61,6 +63,74 @@ def seed(
         seeded = asyncio.run(_fill(instance, plan, replace=replace))
     console.print(f"{seeded} ({seeded.seconds:.1f} s)")
     console.print(checksums(seeded))
+
+
+@app.command()
+def verify(
+    page: Annotated[
+        Path | None, typer.Option(help="Where the page of plots goes (default: seed.html in the data folder).")
+    ] = None,
+) -> None:
+    """Target against found, line by line; exits 1 if a line is out of tolerance. The stack must run."""
+    from seed import plots
+    from seed.verify import NotSeeded
+    from seed.verify import verify as look
+
+    environment.apply(instances.current())
+    settings = SeedSettings()
+    target = page or settings.folder / "seed.html"
+    try:
+        with console.status("looking") as status:
+            verdict = asyncio.run(look(settings, lambda what: status.update(f"looking at {what}")))
+            plots.page(verdict, target)
+    except (NotSeeded, OSError, asyncpg.PostgresError) as error:
+        raise StackError(f"the seed cannot be verified: {error}") from error
+    table = Table(show_edge=False)
+    table.add_column("what")
+    for heading in ("target", "found", "may differ by"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for line in verdict.lines:
+        figures = (f"{value:,.2f} {line.unit}" for value in (line.target, line.found, line.slack))
+        table.add_row(line.subject, *figures, "✓" if line.holds else Text("✗", "red"))
+    console.print(table)
+    console.print(f"plots: {target}")
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Order lines: CSV (also compressed) or Parquet.")],
+    mapping: Annotated[Path, typer.Option(help="How to read them (YAML): see docs/seed.md.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only judge the lines and report.")] = False,
+) -> None:
+    """A real shop's order lines become customers, products, orders and items. The stack must run."""
+    from seed import importing, imports
+
+    environment.apply(instances.current())
+    settings = SeedSettings()
+    try:
+        with console.status("reading") as status:
+            chosen = importing.read_mapping(mapping)
+            imported = importing.understand(importing.read_lines(file, chosen), chosen)
+            quarantine = settings.folder / "quarantine" / f"{file.name.partition('.')[0]}.csv"
+            quarantine.parent.mkdir(parents=True, exist_ok=True)
+            imported.quarantine.write_csv(quarantine)
+            if not dry_run:
+                status.update(f"writing {imported.orders.height:,} orders")
+                asyncio.run(imports.write(settings, imported))
+    except importing.ImportRefused as error:
+        raise StackError(str(error)) from None
+    except (OSError, asyncpg.PostgresError, RedisError) as error:
+        raise StackError(f"{file} could not be imported: {error}") from error
+    table = Table(show_edge=False, show_header=False)
+    table.add_column("what")
+    table.add_column("how many", justify="right")
+    for what, figure in importing.report(imported):
+        table.add_row(what, f"{figure:,.2f}" if isinstance(figure, float) else f"{figure:,}")
+    console.print(table)
+    console.print(f"set aside, with the reason: {quarantine}")
 
 
 async def _fill(instance: Instance, plan: Plan, *, replace: bool) -> Seeded:
@@ -152,9 +222,8 @@ class _Bars:
 def checksums(seeded: Seeded) -> Table:
     """One checksum for each table: the same seed, scale and end make the same ones."""
     plan = seeded.plan
-    table = Table(
-        title=f"seed {plan.seed}, history until {plan.now:%Y-%m-%dT%H:%M:%SZ}", title_justify="left", show_edge=False
-    )
+    title = f"seed {plan.seed}, history until {plan.now:%Y-%m-%dT%H:%M:%SZ}" if plan is not None else ""
+    table = Table(title=title, title_justify="left", show_edge=False)
     table.add_column("table")
     table.add_column("checksum")
     for name, digest in seeded.digests.items():
