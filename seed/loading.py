@@ -22,7 +22,7 @@ from oltp.catalog import directory
 from oltp.inventory import reconciler
 from oltp.shipping.carriers import CarrierNetwork
 from oltp.shipping.settings import ShippingSettings
-from seed import bare, marks
+from seed import bare, marks, visits
 from seed.plan import Plan
 from seed.rendered import Rendered
 from seed.settings import SeedSettings
@@ -180,9 +180,12 @@ async def _fill(connection: asyncpg.Connection, settings: SeedSettings, plan: Pl
     if await connection.fetchval("SELECT EXISTS (SELECT FROM seed.rebuilds)"):
         async with connected(settings, bulk=True) as first, connected(settings, bulk=True) as second:
             await bare.rebuild([first, second], lambda what, done, total: say(Note(what, done, total)))
-    say(Note("statistics"))
     if plan.orders:
+        say(Note("visits"))
+        seen = await asyncio.to_thread(visits.events, rendered.world, visits.LARGE if is_large else visits.SMALL)
+        await asyncio.to_thread(seen.write_parquet, settings.folder / visits.FILE)
         writer.join_truth(settings.folder / TRUTH)
+    say(Note("statistics"))
     for schema in ("accounts", "catalog", "inventory", "orders", "payments", "shipping", "experiments"):
         names = await connection.fetch("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = $1", schema)
         await connection.execute(f"ANALYZE {', '.join(f'{schema}.{row[0]}' for row in names)}")
