@@ -6,6 +6,7 @@ tell rates by.
 """
 
 import io
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,12 +339,13 @@ def _queries(world: World, told: _Events, generator: np.random.Generator) -> tup
 async def load(connection: asyncpg.Connection, file: Path) -> int:
     """Copies the events in a file into the warehouse's ``raw.storefront_events``; returns how many.
 
-    A table that has events already stays as it is: 0. The connection is the loader's.
+    Those that are there already are not copied again: 0. The connection is the loader's.
     """
-    if await connection.fetchval(f"SELECT EXISTS (SELECT FROM raw.{EVENTS_TABLE})"):  # noqa: S608
-        return 0
     names = [name for name, _ in EVENT_COLUMNS]
     frame = pl.read_parquet(file).with_columns(pl.col("occurred_at").alias("__emitted_at"))
+    there = f"SELECT EXISTS (SELECT FROM raw.{EVENTS_TABLE} WHERE event_id = $1)"  # noqa: S608
+    if not frame.height or await connection.fetchval(there, uuid.UUID(frame["event_id"][0])):
+        return 0
     lines = frame.select(names).write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.3f+00")
     status: str = await connection.copy_to_table(
         EVENTS_TABLE, schema_name="raw", columns=names, source=io.BytesIO(lines.encode()), format="csv", null=""

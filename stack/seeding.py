@@ -134,11 +134,23 @@ def import_(
 
 
 async def _fill(instance: Instance, plan: Plan, *, replace: bool) -> Seeded:
-    ran = [name for name, state in Supervisor(instance).states().items() if state.pid] if _alive(instance) else []
-    await asyncio.to_thread(down, instance)
-    if replace:
-        await asyncio.to_thread(wipe, instance)
-    settings = SeedSettings()
+    settings, supervisor = SeedSettings(), Supervisor(instance)
+    ran = [name for name, state in supervisor.states().items() if state.pid] if supervisor.alive() else []
+    try:
+        if POSTGRES in ran and not replace:
+            # nothing is stopped for what would be refused
+            async with loading.connected(settings) as connection:
+                await loading.check(connection, settings, plan)
+        await asyncio.to_thread(down, instance)
+        if replace:
+            await asyncio.to_thread(wipe, instance)
+        return await _load(instance, settings, plan, ran)
+    except SeedError as error:
+        raise StackError(str(error)) from None
+
+
+async def _load(instance: Instance, settings: SeedSettings, plan: Plan, ran: list[str]) -> Seeded:
+    """Fills the shop of a stack that is down, and starts again what ran before."""
     try:
         if (instance.data / "postgres").exists():
             with Steps(f"surge seed ({instance.name}): is the shop empty?") as progress:
@@ -152,18 +164,12 @@ async def _fill(instance: Instance, plan: Plan, *, replace: bool) -> Seeded:
                 seeded = await loading.fill(settings, plan, bars.show)
             except (OSError, asyncpg.PostgresError, RedisError) as error:
                 raise StackError(f"the shop could not be seeded: {error}") from error
-    except SeedError as error:
-        raise StackError(str(error)) from None
     finally:
         await asyncio.to_thread(down, instance)
     if ran:
         with Steps(f"surge up ({instance.name})") as progress:
-            await Start(instance, progress, seeded=False).run()
+            await Start(instance, progress, ran, seeded=False).run()
     return seeded
-
-
-def _alive(instance: Instance) -> bool:
-    return Supervisor(instance).alive()
 
 
 async def _clear_way(instance: Instance, settings: SeedSettings, plan: Plan) -> None:

@@ -312,8 +312,17 @@ class Start:
         environment.apply(self.instance)
         from cdc.run import ensure
         from cdc.settings import CdcSettings
+        from seed import visits
+        from seed.settings import SeedSettings
 
-        return await ensure(CdcSettings(), lambda progress: self.progress.note(RAW, str(progress)))
+        settings = CdcSettings()
+        said = await ensure(settings, lambda progress: self.progress.note(RAW, str(progress)))
+        file = SeedSettings().folder / visits.FILE
+        if file.exists():
+            async with settings.warehouse() as connection:
+                if told := await visits.load(connection, file):
+                    said = f"{said}; {told:,} events of visitors"
+        return said
 
     def _take_back(self) -> None:
         if not self.supervisor.alive():

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -21,8 +22,8 @@ from seed.settings import SeedSettings
 REDIS_DATABASE = 9
 
 
-@pytest.fixture(scope="package")
-async def scratch_url(settings: Settings) -> AsyncIterator[str]:
+@asynccontextmanager
+async def empty_database(settings: Settings) -> AsyncIterator[str]:
     """The URL of an empty, migrated database, dropped afterwards."""
     url = make_url(settings.database_url.get_secret_value())
     name = f"audit_{uuid.uuid4().hex[:12]}"
@@ -41,6 +42,13 @@ async def scratch_url(settings: Settings) -> AsyncIterator[str]:
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
+
+
+@pytest.fixture(scope="package")
+async def scratch_url(settings: Settings) -> AsyncIterator[str]:
+    """An empty database of the package's own."""
+    async with empty_database(settings) as url:
+        yield url
 
 
 @pytest.fixture(scope="package")
