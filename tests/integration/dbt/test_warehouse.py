@@ -196,14 +196,14 @@ async def test_an_incremental_build_takes_changes_late_rows_and_deletes_as_a_ful
     deleted = await warehouse.fetchval("SELECT id FROM raw.orders_orders WHERE status = 'delivered' ORDER BY id DESC")
     await warehouse.execute(CHANGES)
 
-    changed = await dbt("build")
+    changed = await dbt("run")
     assert changed.success, failures(changed)
     assert await warehouse.fetchval("SELECT count(*) FROM sales.fct_orders WHERE _built_at > $1", before) == 15
     assert await warehouse.fetchval("SELECT is_deleted FROM sales.fct_orders WHERE order_id = $1", deleted)
     assert await warehouse.fetchval("SELECT count(*) FROM sales.fct_order_items WHERE order_date IS NULL") == 2
 
     await warehouse.execute(LATE_ORDER)
-    late = await dbt("run")
+    late = await dbt("run", "--select", "+config.materialized:incremental")
     assert late.success, failures(late)
     assert await warehouse.fetchval("SELECT count(*) FROM sales.fct_order_items WHERE order_date IS NULL") == 0
 
