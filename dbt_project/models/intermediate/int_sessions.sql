@@ -9,15 +9,7 @@
 
 {% if is_incremental() %}
 {% set new = taken_until() %}
--- a session that has new events is counted anew, from all of them that raw still has: it lasts hours, raw keeps a month
-with touched as (
-    select distinct session_id
-    from {{ ref('stg_storefront__events') }}
-    where _emitted_at > {{ new }}
-    group by 1
-)
 {% endif %}
-
 select
     events.session_id,
     min(events.occurred_at) as started_at,
@@ -32,7 +24,10 @@ select
     max(events._emitted_at) as _emitted_at
 from {{ ref('stg_storefront__events') }} as events
 {% if is_incremental() %}
-inner join touched on touched.session_id = events.session_id
+-- a session that has new events is counted anew, from all its events: it lasts hours, raw keeps a month
 where events._emitted_at > {{ new }} - interval '1 day'
 {% endif %}
 group by 1
+{% if is_incremental() %}
+having max(events._emitted_at) > {{ new }}
+{% endif %}

@@ -43,7 +43,6 @@ sold as (
         {{ measures }}
     from {{ ref('fct_order_items') }} as items
     inner join touched on touched.product_id = items.product_id and touched.order_date = items.order_date
-    where items.order_date >= (select min(order_date) from touched)
     group by 1, 2
     {% else %}
     -- day by day over the index: a day's products fit into memory, a year's cells do not

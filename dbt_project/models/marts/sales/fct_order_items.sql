@@ -7,7 +7,7 @@
             {'columns': ['order_id', 'order_item_id'], 'unique': true},
             {'columns': ['_emitted_at']},
             {'columns': ['_built_at']},
-            {'columns': ['order_date']},
+            {'columns': ['order_date', 'product_id']},
         ],
     )
 }}
@@ -20,9 +20,9 @@ with new_items as (
     {% endif %}
 ),
 
-items as (
-    select * from new_items
-    {% if is_incremental() %}
+{% if is_incremental() %}
+candidates as (
+    select *, true as is_new from new_items
     union all
     -- items whose order has changed; raw has no index to find them by
     select
@@ -32,15 +32,21 @@ items as (
         known.quantity,
         known.unit_price,
         known.is_item_deleted,
-        known._emitted_at
+        known._emitted_at,
+        false
     from {{ this }} as known
     where known.order_id in (select order_id from {{ ref('fct_orders') }} where _built_at > {{ built_until() }})
-      and not exists (
-        select from new_items
-        where new_items.order_id = known.order_id and new_items.order_item_id = known.order_item_id
-    )
-    {% endif %}
+),
+
+-- by sorting: the planner takes what is newest for next to nothing and would compare each with each
+items as (
+    select distinct on (order_id, order_item_id) *
+    from candidates
+    order by order_id, order_item_id, is_new desc
 )
+{% else %}
+items as (select * from new_items)
+{% endif %}
 
 select
     items.order_item_id,
