@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,25 +81,38 @@ async def database(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         await admin.close()
 
 
+async def take(
+    shop: Any, warehouse: Any, tables: Iterable[catalogue.Table], where: str, op: str, at: dt.datetime
+) -> None:
+    """Writes rows of the shop into raw, as the sink would."""
+    for table in tables:
+        names = [column.name for column in table.columns]
+        rows = await shop.fetch(f"SELECT {', '.join(map(raw.quoted, names))} FROM {table.name} WHERE {where}")
+        await warehouse.copy_records_to_table(
+            table.raw,
+            schema_name="raw",
+            columns=[*names, "__op", "__source_ts_ms", "__source_lsn", "__emitted_at"],
+            records=[(*row, op, 0, 0, at) for row in rows],
+        )
+
+
 @pytest.fixture(scope="package")
-async def warehouse(database: dict[str, Any], seeded: object, scratch_url: str) -> AsyncIterator[Any]:
+async def shop(seeded: object, scratch_url: str) -> AsyncIterator[Any]:
+    """A connection to the seeded shop's database."""
+    opened = await asyncpg.connect(scratch_url.replace("+asyncpg", "", 1))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="package")
+async def warehouse(database: dict[str, Any], shop: Any) -> AsyncIterator[Any]:
     """A superuser's connection to the warehouse, whose raw tables hold the seeded shop."""
-    shop = await asyncpg.connect(scratch_url.replace("+asyncpg", "", 1))
     tables = await catalogue.read(shop)
     opened = await asyncpg.connect(**database)
     await opened.execute(f"CREATE SCHEMA raw; GRANT USAGE ON SCHEMA raw TO {TRANSFORMER}")
     await raw.ensure(opened, tables)
     await opened.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA raw TO {TRANSFORMER}")
-    for table in tables:
-        names = [column.name for column in table.columns]
-        rows = await shop.fetch(f"SELECT {', '.join(map(raw.quoted, names))} FROM {table.name}")
-        await opened.copy_records_to_table(
-            table.raw,
-            schema_name="raw",
-            columns=[*names, "__op", "__source_ts_ms", "__source_lsn", "__emitted_at"],
-            records=[(*row, "r", 0, 0, COPIED_AT) for row in rows],
-        )
-    await shop.close()
+    await take(shop, opened, tables, "true", "r", COPIED_AT)
     yield opened
     await opened.close()
 

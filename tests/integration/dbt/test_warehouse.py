@@ -3,13 +3,20 @@
 The tests follow each other on one warehouse: what the first one builds, the next ones change.
 """
 
+import datetime as dt
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.integration.dbt.conftest import Dbt
+from cdc import catalogue
+from seed import imports
+from seed.importing import read_lines, read_mapping, understand
+from seed.settings import SeedSettings
+from tests import order_lines
+from tests.integration.dbt.conftest import Dbt, take
+from tests.integration.importing.test_imports import MAPPING, REAL
 
 SPECIFIED = {
     "admin_order_stats": """
@@ -252,3 +259,47 @@ async def test_a_bad_batch_stops_at_the_boundary_and_flows_once_it_is_mended(war
     assert mended.success, failures(mended)
     assert await warehouse.fetchval("SELECT status FROM sales.fct_orders WHERE order_id = $1", lost) == "cancelled"
     assert await warehouse.fetchval("SELECT unit_price FROM sales.fct_order_items WHERE order_item_id = $1", item) > 0
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real shop's lines are not beside the project")
+async def test_a_real_shop_that_is_imported_comes_to_what_its_file_comes_to(
+    shop: Any, warehouse: Any, dbt: Dbt, seed_settings: SeedSettings
+) -> None:
+    mapping = read_mapping(MAPPING)
+    await imports.write(seed_settings, understand(read_lines(REAL, mapping), mapping))
+    tables = {table.name: table for table in await catalogue.read(shop)}
+    theirs = "user_id IN (SELECT id FROM accounts.users WHERE email LIKE '%@online-retail.example')"
+    now = dt.datetime.now(dt.UTC)
+    await take(shop, warehouse, [tables["orders.orders"]], theirs, "c", now)
+    lines = f"order_id IN (SELECT id FROM orders.orders WHERE {theirs})"
+    await take(shop, warehouse, [tables["orders.order_items"]], lines, "c", now)
+
+    built = await dbt("build", "--select", "+agg_orders_monthly", "+agg_orders_daily", "fct_order_items")
+
+    assert built.success, failures(built)
+    wanted = order_lines.add_up(REAL, mapping.countries)
+    found = await warehouse.fetch(
+        """SELECT to_char(order_month, 'YYYY-MM') AS month, country, orders, sales, revenue, cancelled_orders
+        FROM sales.agg_orders_monthly WHERE order_month < '2012-01-01'"""
+    )
+    assert sum(row["orders"] for row in found) == wanted.orders
+    assert sum(row["cancelled_orders"] for row in found) == wanted.cancelled
+    assert sum(row["revenue"] for row in found) == wanted.revenue
+    for by, totals in (("month", wanted.by_month), ("country", wanted.by_country)):
+        groups = {row[by] for row in found if row["sales"]}
+        assert {
+            group: (
+                sum(row["sales"] for row in found if row[by] == group),
+                sum(row["revenue"] for row in found if row[by] == group),
+            )
+            for group in groups
+        } == totals
+    customers = """SELECT count(DISTINCT user_id) FROM intermediate.int_customer_months
+        WHERE order_month < '2012-01-01'"""
+    assert await warehouse.fetchval(customers) == wanted.customers
+    assert (
+        await warehouse.fetchval(
+            "SELECT sum(amount) FROM sales.fct_order_items WHERE is_sale AND order_date < '2012-1-1'"
+        )
+        == wanted.revenue
+    )
