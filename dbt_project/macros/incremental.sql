@@ -16,12 +16,12 @@
   again; so a backfill or a resync, whose rows do not come in the order of their moments, is followed by
   `dbt build --full-refresh`. Found by skipping from one moment to the one before it on the fact's index.
 #}
-{% macro taken_until(relation=none) %}
+{% macro taken_until(relation=none, overlap=none) %}
     {%- if not execute -%}{{ return("'-infinity'::timestamptz") }}{%- endif -%}
     {%- set relation = relation or this -%}
     {%- set query -%}
         with recursive moments as (
-            select max(_emitted_at) as moment, max(_emitted_at) - interval '{{ var("overlap") }}' as overlap_begins
+            select max(_emitted_at) as moment, max(_emitted_at) - interval '{{ overlap or var("overlap") }}' as overlap_begins
             from {{ relation }}
             union all
             select (
