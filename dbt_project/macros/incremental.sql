@@ -102,3 +102,11 @@ latest as (
     {%- endif %}
 )
 {%- endmacro %}
+
+{#
+  Statistics right after a full build: the models that follow in the same run are planned by them, and autovacuum takes
+  a minute to notice. Later runs change too little to need it.
+#}
+{% macro analyse_when_new() -%}
+    {%- if not is_incremental() -%}analyze {{ this }}{%- endif -%}
+{%- endmacro %}

@@ -4,7 +4,7 @@
         incremental_strategy='delete+insert',
         unique_key=['user_id', 'order_month'],
         indexes=[{'columns': ['user_id', 'order_month', 'country'], 'unique': true}],
-        post_hook="{{ drop_empty('orders') }}",
+        post_hook=["{{ drop_empty('orders') }}", "{{ analyse_when_new() }}"],
     )
 }}
 

@@ -7,7 +7,7 @@
             {'columns': ['product_id', 'order_date'], 'unique': true},
             {'columns': ['order_date'], 'type': 'brin'},
         ],
-        post_hook="{{ drop_empty('ordered_lines') }}",
+        post_hook=["{{ drop_empty('ordered_lines') }}", "{{ analyse_when_new() }}"],
     )
 }}
 

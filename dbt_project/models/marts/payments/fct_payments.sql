@@ -9,6 +9,7 @@
             {'columns': ['_built_at']},
             {'columns': ['payment_date']},
         ],
+        post_hook="{{ analyse_when_new() }}",
     )
 }}
 

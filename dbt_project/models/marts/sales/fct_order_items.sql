@@ -9,6 +9,7 @@
             {'columns': ['_built_at']},
             {'columns': ['order_date', 'product_id']},
         ],
+        post_hook="{{ analyse_when_new() }}",
     )
 }}
 

@@ -10,6 +10,7 @@
             {'columns': ['order_date']},
             {'columns': ['user_id', 'ordered_at']},
         ],
+        post_hook="{{ analyse_when_new() }}",
     )
 }}
 
