@@ -253,20 +253,21 @@ class _Looker:
         rows = await self._rows(
             f"""
             SELECT i.product_id, floor((extract(epoch FROM o.created_at) * 1000 - $1) / {WEEK_MS})::int AS week,
-                   count(*) AS lines
+                   extract(month FROM o.created_at AT TIME ZONE 'UTC')::int AS month, count(*) AS lines
             FROM orders.order_items i JOIN orders.orders o ON o.id = i.order_id
-            WHERE o.{self._seeded} GROUP BY 1, 2
+            WHERE o.{self._seeded} GROUP BY 1, 2, 3
             """,  # noqa: S608
             plan.first_week_ms,
         )
         number = {product.product_id: n for n, product in enumerate(shop.goods.products)}
+        place = np.array([[number[row[0]], row[1], row[2], row[3]] for row in rows], dtype=np.int64)
         sold = np.zeros((plan.weeks, plan.products))
-        for product_id, week, lines in rows:
-            sold[week, number[product_id]] += lines
-        lines = float(sold.sum())
-        self._line("items in an order", 2.5, lines / plan.orders, 0.05)
+        np.add.at(sold, (place[:, 1], place[:, 0]), place[:, 3])
+        self._line("items in an order", 2.5, float(sold.sum()) / plan.orders, 0.05)
         elasticities = self._elasticities(sold)
-        months = await self._seasons()
+        by_month = np.zeros((len(CATEGORIES), 12))
+        np.add.at(by_month, (shop.goods.draft.category[place[:, 0]], place[:, 2] - 1), place[:, 3])
+        months = self._seasons(by_month)
         await self._tastes()
         await self._companions()
         return {"elasticities": elasticities, "months": months}
@@ -299,17 +300,9 @@ class _Looker:
             self._line(f"price elasticity, {group}", target, found, 0.35 + noise)
         return result
 
-    async def _seasons(self) -> Floats:
-        rows = await self._rows(
-            f"""
-            SELECT i.category, extract(month FROM o.created_at AT TIME ZONE 'UTC')::int AS month, count(*) AS lines
-            FROM orders.order_items i JOIN orders.orders o ON o.id = i.order_id WHERE o.{self._seeded} GROUP BY 1, 2
-            """  # noqa: S608
-        )
+    def _seasons(self, sold: Floats) -> Floats:
+        """Categories' shares of what is bought, by month."""
         places = {category.name: n for n, category in enumerate(CATEGORIES)}
-        sold = np.zeros((len(CATEGORIES), 12))
-        for row in rows:
-            sold[places[row["category"]], row["month"] - 1] += row["lines"]
         share: Floats = sold / np.maximum(sold.sum(axis=0), 1)
         for name, month, other in (("Garden", 5, 11), ("Winter Sports", 1, 7), ("Toys", 12, 6)):
             wanted = [taste.season(dt.datetime(2026, m, 15, tzinfo=dt.UTC))[places[name]] for m in (month, other)]
