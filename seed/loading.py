@@ -33,8 +33,11 @@ _LOCK: Final = 7_405_311_842_002
 _BARE_FROM: Final = 200_000
 """From so many orders on, taking the indexes away and putting them back is faster than keeping them."""
 
-BYTES_AN_ORDER: Final = 5_000
-"""Disk that an order of a large shop takes with everything that belongs to it, its log included."""
+BYTES_AN_ORDER: Final = 2_700
+"""Disk that an order takes with everything that belongs to it."""
+
+LOG_BYTES: Final = 4_000_000_000
+"""Disk that Postgres's log takes meanwhile, at most."""
 
 TRUTH: Final = "fraud_truth.parquet"
 
@@ -144,7 +147,8 @@ async def check(connection: asyncpg.Connection, settings: SeedSettings, plan: Pl
         if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {name})"):  # noqa: S608
             raise SeedError(f"the shop is not empty: there are rows in {name}; --replace makes it anew")
     settings.folder.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(settings.folder).free, plan.orders * BYTES_AN_ORDER
+    free = shutil.disk_usage(settings.folder).free
+    needed = plan.orders * BYTES_AN_ORDER + (LOG_BYTES if plan.orders >= _BARE_FROM else 0)
     if free < needed:
         raise SeedError(f"{needed / 1e9:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free")
 

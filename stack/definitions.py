@@ -398,7 +398,7 @@ WAREHOUSE_SETTINGS: Final[Mapping[str, str]] = {
 POSTGRES_LOADING: Final[Mapping[str, str]] = {
     "wal_level": "minimal",  # an index that is built goes to disk once, not twice
     "max_wal_senders": "0",
-    "max_wal_size": "6GB",
+    "max_wal_size": "3GB",
     "checkpoint_timeout": "1h",
     "autovacuum": "off",
 }
