@@ -1,18 +1,41 @@
 """dbt's models, views and snapshots, built together: what fails stops what depends on it, inside dbt."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource, dbt_assets
+from dagster_dbt import DbtCliInvocation, DbtCliResource, dbt_assets
+from pydantic import Field
 
 from orchestration.defs.warehouse import project
+from orchestration.lib.warehouse import Warehouse
 
 POOL = "dbt"
 """Runs of dbt must not overlap: incremental models take from each other what is new by the time it was built."""
 
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL)
+
+_ROWS = "SELECT n_live_tup AS rows FROM pg_stat_user_tables WHERE schemaname = %s AND relname = %s"
+
+
+class Build(dg.Config):
+    """How dbt builds. ``full_refresh`` makes incremental models anew, as after a backfill of ``raw``.
+
+    ``variables`` go over those of the project.
+    """
+
+    full_refresh: bool = False
+    variables: dict[str, str] = Field(default_factory=dict)
+
+    def command(self) -> list[str]:
+        """The command, without a selection."""
+        return [
+            "build",
+            *(["--full-refresh"] if self.full_refresh else []),
+            *(["--vars", json.dumps(self.variables)] if self.variables else []),
+        ]
 
 
 @dbt_assets(
@@ -23,15 +46,18 @@ _RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIA
     pool=POOL,
     retry_policy=_RETRIES,
 )
-def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+def models(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse, config: Build
+) -> Iterator[Any]:
     """Builds what is selected of the models, with their tests.
 
     A run that failed at a test is not tried again: the data will not have changed. One that failed otherwise (a server
     that was restarted) is.
     """
     began = time.monotonic()
-    invocation = dbt.cli(["build"], context=context, raise_on_error=False)
-    yield from invocation.stream()
+    invocation = dbt.cli(config.command(), context=context, raise_on_error=False)
+    for event in invocation.stream():
+        yield _counted(event, warehouse)
     context.log.info("dbt took %.1f s", time.monotonic() - began)
     if not invocation.is_successful():
         results = _results(invocation)
@@ -41,7 +67,16 @@ def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[A
         raise dg.Failure(said, metadata={"tests": failed, "errors": broken}, allow_retries=not failed)
 
 
-def _results(invocation: Any) -> list[dict[str, Any]]:
+def _counted(event: Any, warehouse: Warehouse) -> Any:
+    """The event of a table with how many rows it has now, as the server counts them in passing."""
+    if not isinstance(event, dg.Output) or "unique_id" not in event.metadata:
+        return event
+    node = project.graph()["nodes"][event.metadata["unique_id"].value]
+    found = warehouse.ask(_ROWS, [node["schema"], node["alias"]])
+    return event.with_metadata({**event.metadata, "dagster/row_count": found[0]["rows"]}) if found else event
+
+
+def _results(invocation: DbtCliInvocation) -> list[dict[str, Any]]:
     try:
         results: list[dict[str, Any]] = invocation.get_artifact("run_results.json")["results"]
     except FileNotFoundError:  # dbt ended before it ran anything
