@@ -53,6 +53,6 @@ TOPICS: Final = (
     Topic(ACCOUNT_EVENTS, "user id", "a customer registered or changed their contact data"),
     Topic(SALE_EVENTS, "product id", "a flash sale was ended before its time"),
     Topic(STOREFRONT_EVENTS, "session id", "a visitor looked, searched, changed a cart or went to checkout", days=7),
-    Topic(PLATFORM_EVENTS, "alert id", "the data platform found something that people have to look at", 1, days=30),
+    Topic(PLATFORM_EVENTS, "alert id", "the data platform found something that people have to look at", days=30),
     Topic(DEAD_LETTERS, "the message's own key", "messages that a consumer gave up on, with the error", 1),
 )

@@ -8,7 +8,7 @@ from orchestration.defs.cdc import sensors as flow
 from orchestration.defs.maintenance import assets as maintenance
 from orchestration.defs.maintenance import report
 from orchestration.defs.quality import checks
-from orchestration.defs.warehouse import assets, project, schedules
+from orchestration.defs.warehouse import assets, months, project, schedules
 from orchestration.lib.alerts import Alerts
 from orchestration.lib.warehouse import Warehouse
 
@@ -16,6 +16,7 @@ defs = dg.Definitions(
     assets=[
         *cdc.specs(),
         assets.models,
+        *months.FACTS,
         *project.exposures(),
         maintenance.statistics,
         maintenance.proof,
@@ -24,7 +25,7 @@ defs = dg.Definitions(
         report.weekly,
     ],
     asset_checks=[checks.raw_boundary],
-    jobs=schedules.JOBS,
+    jobs=[*schedules.JOBS, months.months],
     schedules=schedules.SCHEDULES,
     sensors=[*schedules.SENSORS, flow.raw_tables, flow.cdc_lag, flow.freshness, alerts.failed_runs, alerts.warnings],
     resources={"dbt": project.resource(), "warehouse": Warehouse(), "alerts": Alerts()},

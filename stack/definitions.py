@@ -37,7 +37,7 @@ class Process:
     ``stack.servers`` knows. ``part``: one of the data platform's is started after the shop's, or left away.
     ``groups`` are the Kafka consumer groups that it reads in. ``entrance``: its copies take connections at one more
     port, which the kernel spreads over them. ``copy_of`` is the role of a second or later process of it. ``nice``
-    lowers the priority of what may lag behind the orders in a rush.
+    lowers the priority of what may lag behind the orders in a rush. ``page`` is the path that people open in a browser.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Process:
     copy_of: str = ""
     nice: int = 0
     part: Part = Part.SHOP
+    page: str = ""
 
     @property
     def port(self) -> int:
@@ -119,6 +120,7 @@ _SIMULATORS: Final = (
         ports={"http": 8, "smtp": 7},
         probe=Probe.HTTP,
         module="stack.simulators.mailsink",
+        page="/",
         nice=10,
     ),
     Process(
@@ -139,6 +141,7 @@ _SERVICES: Final = (
         ports={"http": 0},
         probe=Probe.HTTP,
         module="oltp.gateway",
+        page="/docs",
         after=(*_NEEDS_STORES, DOCSTORE),
     ),
     Process(
@@ -248,6 +251,7 @@ _PLATFORM: Final = (
         ports={"http": 165},
         probe=Probe.HTTP,
         module="stack.docs",
+        page="/",
         nice=10,
         part=Part.PLATFORM,
     ),
@@ -279,6 +283,7 @@ _PLATFORM: Final = (
         ports={"http": 163},
         probe=Probe.HTTP,
         module="orchestration.web",
+        page="/",
         after=(DAGSTER_CODE,),
         nice=15,
         part=Part.PLATFORM,
@@ -328,7 +333,7 @@ def replicated(counts: Mapping[str, int]) -> dict[str, Process]:
         for number in range(2, count + 1):
             higher = {role: offset + PORT_SPAN * (number - 1) for role, offset in process.ports.items()}
             name = f"{process.name}-{number}"
-            named[name] = replace(first, name=name, ports=higher, copy_of=process.name)
+            named[name] = replace(first, name=name, ports=higher, copy_of=process.name, page="")
     return named
 
 

@@ -91,6 +91,10 @@ class Instance:
     def port(self, offset: int) -> int:
         return self.port_base + offset
 
+    def page(self, process: Process) -> str:
+        """The URL of what people open of a process; empty if there is nothing to open."""
+        return f"http://127.0.0.1:{self.port(process.entrance or process.port)}{process.page}" if process.page else ""
+
     @property
     def dial_base(self) -> int:
         """The port base by which the processes reach each other: their own, or that of their proxies."""

@@ -27,6 +27,7 @@ class ProcessReport:
     problem: str
     pid: int
     ports: dict[str, int]
+    page: str
     memory_mb: int
     uptime_seconds: int
     restarts: int
@@ -86,6 +87,7 @@ async def _process(instance: Instance, process: Process, state: ProcessState | N
             **({"entrance": instance.port(process.entrance)} if process.entrance is not None else {}),
             **{role: instance.port(offset) for role, offset in process.ports.items()},
         },
+        page=instance.page(process),
         memory_mb=await asyncio.to_thread(memory_mb, state.pid) if state and alive else 0,
         uptime_seconds=int(state.uptime) if state else 0,
         restarts=state.restarts if state else 0,
@@ -167,6 +169,13 @@ def tables(report: Report) -> list[Table]:
             Text(note[:90], "dim"),
         )
     shown = [table]
+    if opened := [process for process in report.processes if process.page]:
+        pages = Table(box=None, pad_edge=False, header_style="bold dim")
+        pages.add_column("page")
+        pages.add_column("of")
+        for process in opened:
+            pages.add_row(process.page if process.ready else Text(process.page, "dim"), Text(process.name, "dim"))
+        shown.append(pages)
     if report.groups:
         groups = Table(box=None, pad_edge=False, header_style="bold dim")
         groups.add_column("consumer group")

@@ -78,6 +78,35 @@
 {% endmacro %}
 
 {#
+  The condition that tells the rows of raw that a fact takes in this run: what is new to it, or all at its first build.
+
+  With the variable `month` (its first day): that month's rows, new or not, of which `moment` says whether they are. A
+  fact that was spoilt, or is too large to be built in one go, is so built a month at a time. What is newer than the
+  newest row of the fact is left to ordinary runs: to take some of it would let them believe that they have it all.
+#}
+{% macro to_take(moment) -%}
+    {%- if var('month', none) -%}
+        {{ in_month(moment) }}
+        {%- if is_incremental() %} and {{ not_newer() }}{% endif -%}
+    {%- elif is_incremental() -%}
+        _emitted_at > {{ taken_until() }}
+    {%- else -%}
+        true
+    {%- endif -%}
+{%- endmacro %}
+
+{# Not newer than the newest row of this fact; an empty one bounds nothing. #}
+{% macro not_newer() -%}
+    _emitted_at <= coalesce((select max(_emitted_at) from {{ this }}), 'infinity')
+{%- endmacro %}
+
+{# Whether a moment lies in the month that this run is of. Months are UTC's. #}
+{% macro in_month(moment) -%}
+    {{ moment }} >= '{{ var("month") }} 00:00Z'::timestamptz
+    and {{ moment }} < ('{{ var("month") }}'::timestamp + interval '1 month') at time zone 'UTC'
+{%- endmacro %}
+
+{#
   The rows of raw that a fact has to take, as CTEs `changed` and `latest`. A row that was deleted may hold no more than
   its key (the log of the busiest tables carries no old rows): then the fact's own row is taken, marked as deleted. A
   row that the fact never had is left out. `required` is a column that a row with its values always has.
@@ -86,9 +115,7 @@
 changed as (
     select {{ columns | join(', ') }}, is_deleted, _emitted_at
     from {{ ref(staging) }}
-    {%- if is_incremental() %}
-    where _emitted_at > {{ taken_until() }}
-    {%- endif %}
+    where {{ to_take(required) }}
 ),
 
 latest as (

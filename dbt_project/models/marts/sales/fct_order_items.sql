@@ -16,8 +16,12 @@
 with new_items as (
     select order_item_id, order_id, product_id, quantity, unit_price, is_deleted, _emitted_at
     from {{ ref('stg_orders__order_items') }}
-    {% if is_incremental() %}
-    where _emitted_at > {{ taken_until() }}
+    {% if var('month', none) %}
+    -- an item has no moment of its own
+    where order_id in (select order_id from {{ ref('fct_orders') }} where {{ in_month('ordered_at') }})
+      {% if is_incremental() %} and {{ not_newer() }} {% endif %}
+    {% else %}
+    where {{ to_take('_emitted_at') }}
     {% endif %}
 ),
 
