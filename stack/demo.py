@@ -22,9 +22,10 @@ from rich.text import Text
 
 from audit.report import Report
 from audit.run import run as audit
+from cdc.settings import CdcSettings
 from contracts.orders import OrderStatus
 from kit.clock import SystemClock
-from seed import loading
+from seed import loading, visits
 from seed.people import Customer, people
 from seed.settings import SeedSettings
 from stack.definitions import PROCESSES
@@ -105,6 +106,15 @@ async def seed(progress: Callable[[str], None] | None = None) -> str:
     say = progress or (lambda _: None)
     seeded = await loading.ensure(progress=lambda note: say(note.what))
     return str(seeded)
+
+
+async def tell_visits() -> int:
+    """Copies the visits that were seeded with the shop into the warehouse, once; returns how many events that were."""
+    file = SeedSettings().folder / visits.FILE
+    if not file.exists():
+        return 0
+    async with CdcSettings().warehouse() as connection:
+        return await visits.load(connection, file)
 
 
 async def rush(orders: int = ORDERS) -> Result:

@@ -76,6 +76,7 @@ async def set_up(settings: SetupSettings) -> None:
     if store := settings.warehouse():
         log.info("setup.done", step="warehouse", result=await warehouse.ensure_roles(store))
         log.info("setup.done", step="raw", result=await capture.ensure(CdcSettings()))
+        log.info("setup.done", step="visits", result=await demo.tell_visits())
 
 
 async def _topics(settings: SetupSettings) -> str:

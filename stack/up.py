@@ -312,17 +312,11 @@ class Start:
         environment.apply(self.instance)
         from cdc.run import ensure
         from cdc.settings import CdcSettings
-        from seed import visits
-        from seed.settings import SeedSettings
+        from stack import demo
 
-        settings = CdcSettings()
-        said = await ensure(settings, lambda progress: self.progress.note(RAW, str(progress)))
-        file = SeedSettings().folder / visits.FILE
-        if file.exists():
-            async with settings.warehouse() as connection:
-                if told := await visits.load(connection, file):
-                    said = f"{said}; {told:,} events of visitors"
-        return said
+        said = await ensure(CdcSettings(), lambda progress: self.progress.note(RAW, str(progress)))
+        told = await demo.tell_visits()
+        return f"{said}; {told:,} events of visitors" if told else said
 
     def _take_back(self) -> None:
         if not self.supervisor.alive():
