@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from cdc.raw import EVENT_COLUMNS, EVENTS_TABLE
+from kit.clock import SystemClock
 from seed import calendar, history
 from seed.experiments import assignments
 from seed.history import Chunk, World
@@ -342,7 +343,9 @@ async def load(connection: asyncpg.Connection, file: Path) -> int:
     Those that are there already are not copied again: 0. The connection is the loader's.
     """
     names = [name for name, _ in EVENT_COLUMNS]
-    frame = pl.read_parquet(file).with_columns(pl.col("occurred_at").alias("__emitted_at"))
+    # to those who read what is new they are new now, whenever they happened
+    now = pl.lit(SystemClock().now()).dt.cast_time_unit("ms")
+    frame = pl.read_parquet(file).with_columns(now.alias("__emitted_at"))
     there = f"SELECT EXISTS (SELECT FROM raw.{EVENTS_TABLE} WHERE event_id = $1)"  # noqa: S608
     if not frame.height or await connection.fetchval(there, uuid.UUID(frame["event_id"][0])):
         return 0
