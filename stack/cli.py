@@ -47,6 +47,7 @@ DELEGATES: Final = (
     Delegate(
         "generate", "stack.generate.cli:app", "Send live orders straight to Kafka, at a rate and after a pattern."
     ),
+    Delegate("live", "stack.live:app", "What the shop does right now: orders, payments, carts, lag, errors."),
     Delegate("bench", "stack.bench.cli:app", "Measure the running shop."),
     Delegate("dbt", "stack.dbt:app", "Build, test and document the warehouse's models."),
 )

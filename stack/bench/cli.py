@@ -293,6 +293,18 @@ def marts(
 
 
 @app.command()
+def live(rate: Rate = 100, duration: Duration = 60, json: Json = None) -> None:
+    """How soon orders show in the live metrics, in which windows, and what that takes of a core."""
+    from stack.bench.live import measure as measure_live
+
+    with Notes() as note:
+        measured = asyncio.run(measure_live(rate, duration, note))
+    console.print(measured.render())
+    _write(json, measured.document())
+    raise typer.Exit(0 if measured.kept else 1)
+
+
+@app.command()
 def fields() -> None:
     """List the fields of the JSON with their meaning."""
     table = Table(box=None, pad_edge=False, header_style="bold dim")

@@ -100,7 +100,7 @@ class Process:
     def __init__(self, resources: Resources, store: LiveStore) -> None:
         settings = resources.settings.model_copy(update={"process": "live-test"})
         self.consumer = LiveConsumer(settings, store=store, clock=SystemClock())
-        self.consumer._group = f"{GROUP}-{new_id()}"
+        self.consumer.read_in(f"{GROUP}-{new_id()}")
 
 
 async def shown(redis: Redis, second: int) -> dict[str, dict[str, int]]:
