@@ -14,6 +14,7 @@ class OrderCreated(Message):
     ``queue_position`` is the saga's backlog in the order's partition when it was accepted. ``request_hash`` is the
     SHA-256 of the checkout's body, by which a reused idempotency key with another body is told apart. ``sale`` is the
     flash sale that one of its lines was bought in; such an order has the sale's product id as partition key.
+    ``client_ip`` is the address that the checkout came from; empty if nobody noted it.
     """
 
     order_id: str
@@ -28,6 +29,7 @@ class OrderCreated(Message):
     queue_position: int
     created_at: dt.datetime
     sale: SaleTerms | None = None
+    client_ip: str = ""
 
 
 class OrderTransition(Message):

@@ -86,12 +86,14 @@ _INSERT_ORDERS = text(
     """
     INSERT INTO orders.orders (id, user_id, status, total_amount, currency, cancel_reason, payment_method,
         payment_token, shipping_address, allocations, idempotency_key, request_hash, queue_position, sequence,
-        outstanding, correlation_id, due_at, deadline, log_partition, log_offset, sale, created_at, updated_at)
+        outstanding, correlation_id, due_at, deadline, log_partition, log_offset, sale, client_ip,
+        created_at, updated_at)
     SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row(id uuid, user_id uuid, status text,
         total_amount numeric, currency text, cancel_reason text, payment_method text, payment_token text,
         shipping_address jsonb, allocations jsonb, idempotency_key text, request_hash text, queue_position integer,
         sequence integer, outstanding jsonb, correlation_id text, due_at timestamptz, deadline timestamptz,
-        log_partition integer, log_offset bigint, sale jsonb, created_at timestamptz, updated_at timestamptz)
+        log_partition integer, log_offset bigint, sale jsonb, client_ip text, created_at timestamptz,
+        updated_at timestamptz)
     """
 )
 _INSERT_ITEMS = text(
@@ -281,6 +283,7 @@ def _birth(birth: Birth, order: Order, now: dt.datetime) -> dict[str, Any]:
         "log_partition": birth.partition,
         "log_offset": birth.offset,
         "sale": msgspec.to_builtins(created.sale),
+        "client_ip": created.client_ip,
         "created_at": created.created_at,
     }
 

@@ -45,7 +45,9 @@ DELEGATES: Final = (
         "chaos", "stack.chaos.cli:app", "Hurt a stack of its own under load; check what customers were told.", own=True
     ),
     Delegate(
-        "generate", "stack.generate.cli:app", "Send live orders straight to Kafka, at a rate and after a pattern."
+        "generate",
+        "stack.generate.cli:app",
+        "Send live visits and orders straight to Kafka, at a rate and after a pattern.",
     ),
     Delegate("live", "stack.live:app", "What the shop does right now: orders, payments, carts, lag, errors."),
     Delegate("bench", "stack.bench.cli:app", "Measure the running shop."),

@@ -128,6 +128,7 @@ def order_of(
     created_at: dt.datetime,
     digest: str = "",
     sale: SaleTerms | None = None,
+    client_ip: str = "",
 ) -> OrderCreated:
     """The order that a priced cart becomes; all lines must be in one currency.
 
@@ -147,6 +148,7 @@ def order_of(
         queue_position=queue_position,
         created_at=created_at,
         sale=sale,
+        client_ip=client_ip,
     )
 
 

@@ -76,7 +76,13 @@ async def _place(request: Request, principal: Principal, key: str, body: Checkou
     visit = cast(Visits, state.visits).of(request.scope["headers"], user_id=principal.user_id)
     visit.note(StorefrontKind.CHECKOUT_START)
     accepted = await service.place(
-        principal.user_id, key, body.to_purchase(), state.products, state.sales, state.addresses
+        principal.user_id,
+        key,
+        body.to_purchase(),
+        state.products,
+        state.sales,
+        state.addresses,
+        request.client.host if request.client is not None else "",
     )
     if accepted.rate is not None:
         visit.note(StorefrontKind.ORDER_PLACED, order_id=accepted.order_id)

@@ -137,8 +137,9 @@ class Checkout:
         products: ProductDirectory,
         sales: SaleBoard,
         addresses: AddressDirectory,
+        client_ip: str = "",
     ) -> Accepted:
-        """Buys the customer's cart.
+        """Buys the customer's cart; ``client_ip`` is where the request comes from.
 
         Raises:
             IdempotencyKeyReused: the key came with another body before.
@@ -164,7 +165,9 @@ class Checkout:
                 wanted = seen.cart[sale.product_id]
                 _refuse(await self._admission.turned_away(user_id, wanted, sale), sale, wanted)
             address = await self._address(user_id, purchase, addresses)
-            order = await self._order(user_id, key, request_hash, purchase, address, seen.cart, products, sale)
+            order = await self._order(
+                user_id, key, request_hash, purchase, address, seen.cart, products, sale, client_ip
+            )
             verdict = await self._admission.claim(order, sale)
             match verdict:
                 case Claimed(rate, ahead, doubt):
@@ -219,6 +222,7 @@ class Checkout:
         cart: dict[str, int],
         products: ProductDirectory,
         sale: SaleCard | None,
+        client_ip: str,
     ) -> OrderCreated:
         if not cart:
             raise CartEmpty("Put something into the cart first.")
@@ -241,6 +245,7 @@ class Checkout:
             created_at=self._clock.now(),
             digest=request_hash,
             sale=sale.terms if sale is not None else None,
+            client_ip=client_ip,
         )
 
     def _limited(self, rate: Rate) -> TooManyRequests:

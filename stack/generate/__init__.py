@@ -1,1 +1,1 @@
-"""`surge generate`: live traffic without clients: orders straight to Kafka, after a pattern of the day."""
+"""`surge generate`: live traffic without clients: visits and orders straight to Kafka, after a pattern of the day."""

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kit import telemetry
+from stack import instance as instances
 from stack.display import console
 from stack.generate.patterns import Pattern
 from stack.generate.run import LATE_SECONDS, Outcome, Plan, View, generate
@@ -43,12 +44,18 @@ def main(
         str | None, typer.Option(metavar="HH:MM", help="The shop's time at the beginning; now (UTC).")
     ] = None,
     declines: Annotated[float, typer.Option(min=0, max=1, help="Part of the payments that is declined.")] = 0.05,
+    conversion: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the visits that ends with an order; 0: nobody looks around.")
+    ] = 0.25,
+    fraud: Annotated[float, typer.Option(min=0, max=1, help="Part of the orders that fraudsters place.")] = 0.02,
     seed: Annotated[int, typer.Option(help="The same seed makes the same arrivals.")] = 1,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the outcome there.")] = None,
 ) -> None:
-    """Send live orders straight to Kafka, at a rate and after a pattern.
+    """Send live visits and orders straight to Kafka, at a rate and after a pattern.
 
     Arrivals are a Poisson process and don't wait for answers. Customers, addresses and products are the shop's own.
+    Visitors look around, search, fill carts and leave them, or buy. Which orders are fraud is written to
+    data/generate/fraud.jsonl in the instance's home, and nowhere else.
     Exits with 1 if an order was not acknowledged, or not taken up by the saga within a minute after the end.
     """
     now = dt.datetime.now(dt.UTC)
@@ -61,6 +68,9 @@ def main(
         speed=speed,
         seed=seed,
         declines=declines,
+        conversion=conversion,
+        fraud=fraud,
+        truth=instances.current().data / "generate" / "fraud.jsonl",
     )
     telemetry.configure("generate", level="ERROR", json=False)
     with _Line() as line:
@@ -106,6 +116,8 @@ def _line(view: View) -> Text:
         (f"produced {view.rate:,.0f}/s", "bold green"),
         f"  {tally.produced:,} in all, {tally.taken:,} taken up  lag {lag}  acknowledged p99 {acknowledged:.0f} ms",
     )
+    if view.visits.visits:
+        line.append(f"  {view.visits.visits:,} visits, {view.visits.events:,} events")
     for count, what in ((tally.unknown, "not acknowledged"), (tally.unserved, "found nothing to buy")):
         if count:
             line.append(f"  {count:,} {what}", "red")
@@ -120,12 +132,19 @@ def _table(outcome: Outcome) -> Table:
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
     table.add_column(style="dim")
-    table.add_row("visitors", f"{outcome.offered:,}", f"in {outcome.seconds:.1f} s")
+    table.add_row("customers at the checkout", f"{outcome.offered:,}", f"in {outcome.seconds:.1f} s")
     table.add_row("orders produced", f"{outcome.tally.produced:,}", f"{document['produced_per_second']:,} a second")
+    if outcome.visits.visits:
+        left = f"{outcome.visits.carts_left:,} left a cart, {outcome.visits.checkouts_left:,} the checkout"
+        table.add_row("visits", f"{outcome.visits.visits:,}", left)
+        table.add_row("their events", f"{outcome.visits.events:,}", "")
+    if outcome.fraudulent:
+        table.add_row("orders of fraudsters", f"{outcome.fraudulent:,}", "named in data/generate/fraud.jsonl")
     table.add_row("taken up by the saga", f"{outcome.tally.taken:,}", "all" if outcome.drained else "NOT ALL")
     for key, what in (
         ("not_acknowledged", "sent, not known to be stored"),
         ("not_recorded", "in the log, unknown to Redis"),
+        ("visit_events_lost", "visitors' events that the broker did not take"),
         ("found_nothing", "nothing in stock, or just taken off sale"),
     ):
         if document[key]:

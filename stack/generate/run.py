@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from aiokafka.errors import KafkaError
@@ -22,9 +23,11 @@ from oltp.gateway.scripts import Scripts
 from oltp.gateway.settings import GatewaySettings
 from oltp.sales.state import lifespan as sales_lifespan
 from stack.errors import StackError
+from stack.generate.fraud import Fraudsters, Truth
 from stack.generate.orders import Orders, Tally
 from stack.generate.patterns import Pattern, ShopTime, arrivals
 from stack.generate.shop import Shelf, load
+from stack.generate.visits import Visits, VisitTally
 from stack.shoppers import percentile
 
 TICK_SECONDS: Final = 0.005
@@ -38,7 +41,7 @@ _DRAIN_SECONDS: Final = 60.0
 
 
 class Activity(Protocol):
-    """What visitors do. Buying is the first; others may look around, search, or leave a full cart behind."""
+    """What visitors do: buying (:mod:`stack.generate.orders`), visiting (:mod:`stack.generate.visits`)."""
 
     async def perform(self, visitors: int) -> None:
         """So many visitors do it now; failures that pass are counted, not raised."""
@@ -47,7 +50,11 @@ class Activity(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be generated. ``rate`` is orders a second on an average of the pattern's ordinary day."""
+    """What is to be generated. ``rate`` is orders a second on an average of the pattern's ordinary day.
+
+    ``conversion`` is the part of the visits that ends with an order, 0: nobody visits. ``fraud`` is the part of the
+    orders that fraudsters place; ``truth`` is the file that says which.
+    """
 
     rate: float
     pattern: Pattern
@@ -56,6 +63,9 @@ class Plan:
     speed: float
     seed: int
     declines: float
+    conversion: float = 0.25
+    fraud: float = 0.02
+    truth: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class View:
     lag: int | None
     late: float
     tally: Tally
+    visits: VisitTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,8 @@ class Outcome:
     drained: bool
     cpu_seconds: float
     tally: Tally
+    visits: VisitTally
+    fraudulent: int
 
     @property
     def complete(self) -> bool:
@@ -108,6 +121,12 @@ class Outcome:
             "found_nothing": self.tally.unserved,
             "acknowledged_ms_p50": round(percentile(times, 0.50) * 1000, 1),
             "acknowledged_ms_p99": round(percentile(times, 0.99) * 1000, 1),
+            "visits": self.visits.visits,
+            "visit_events": self.visits.events,
+            "visit_events_lost": self.visits.events_lost,
+            "carts_left": self.visits.carts_left,
+            "checkouts_left": self.visits.checkouts_left,
+            "fraudulent": self.fraudulent,
             "late_seconds": round(self.late_seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 2),
             "complete": self.complete,
@@ -167,10 +186,18 @@ class Entrance:
             self.stopped.set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    orders: Orders
+    visits: Visits
+    truth: Truth
+    order_log: OrderLog
+
+
 @asynccontextmanager
-async def _opened(plan: Plan) -> AsyncIterator[tuple[Orders, OrderLog]]:
+async def _opened(plan: Plan) -> AsyncIterator[_Shop]:
     settings = GatewaySettings()
-    buyers, products = await load(settings)
+    shop = await load(settings)
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
         scripts = Scripts(settings)
@@ -180,7 +207,7 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[Orders, OrderLog]]:
             state |= await stack.enter_async_context(opened(resources))
         order_log = OrderLog(settings)
         stack.push_async_callback(order_log.close)
-        shelf = Shelf(resources.redis, products)
+        shelf = Shelf(resources.redis, shop.products)
         try:
             await shelf.look()
             await resources.producer.start()
@@ -189,34 +216,43 @@ async def _opened(plan: Plan) -> AsyncIterator[tuple[Orders, OrderLog]]:
             raise StackError(f"the shop can't be used: {error}") from error
         if not shelf.offers:
             raise StackError("nothing is in stock: restock, or `surge reset` and `surge up`")
-        await stack.enter_async_context(running([shelf]))
-        yield (
-            Orders(
-                buyers=buyers,
-                shelf=shelf,
-                products=state["products"],
-                sales=state["sales"],
-                producer=resources.producer,
-                admission=Admission(scripts, settings),
-                order_log=order_log,
-                clock=resources.clock,
-                chance=random.Random(plan.seed + 1),
-                declines=plan.declines,
-            ),
-            order_log,
+        visits = Visits(
+            buyers=shop.buyers,
+            shelf=shelf,
+            producer=resources.producer,
+            clock=resources.clock,
+            chance=random.Random(plan.seed + 2),
+            conversion=plan.conversion,
         )
+        truth = Truth(plan.truth)
+        await stack.enter_async_context(running([shelf, visits]))
+        orders = Orders(
+            buyers=shop.buyers,
+            shelf=shelf,
+            products=state["products"],
+            sales=state["sales"],
+            producer=resources.producer,
+            admission=Admission(scripts, settings),
+            order_log=order_log,
+            clock=resources.clock,
+            chance=random.Random(plan.seed + 1),
+            declines=plan.declines,
+            visits=visits,
+            fraudsters=Fraudsters(random.Random(plan.seed + 3), shop.buyers, shop.newest, plan.fraud),
+            truth=truth,
+        )
+        yield _Shop(orders, visits, truth, order_log)
 
 
 class _Follower:
     """Keeps an eye on the log and tells how it stands."""
 
-    def __init__(
-        self, plan: Plan, time_: ShopTime, orders: Orders, order_log: OrderLog, show: Callable[[View], None]
-    ) -> None:
+    def __init__(self, plan: Plan, time_: ShopTime, shop: _Shop, show: Callable[[View], None]) -> None:
         self._plan = plan
         self._time = time_
-        self._orders = orders
-        self._order_log = order_log
+        self._orders = shop.orders
+        self._visits = shop.visits.tally
+        self._order_log = shop.order_log
         self._show = show
         self._lag: int | None = None
 
@@ -242,7 +278,9 @@ class _Follower:
                 rate, before, then = (tally.produced - before) / (now - then), tally.produced, now
             moment = self._time.at(now - began)
             wanted = self._plan.rate * self._plan.pattern.intensity(moment)
-            self._show(View(moment, now - began, wanted, entrance.offered, rate, self._lag, entrance.late, tally))
+            self._show(
+                View(moment, now - began, wanted, entrance.offered, rate, self._lag, entrance.late, tally, self._visits)
+            )
             await asyncio.sleep(_FOLLOW_SECONDS)
 
     async def drained(self) -> bool:
@@ -265,20 +303,40 @@ async def generate(plan: Plan, show: Callable[[View], None]) -> Outcome:
     """
     time_ = ShopTime(plan.start, plan.speed)
     cpu = time.process_time()
-    async with _opened(plan) as (orders, order_log):
+    async with _opened(plan) as shop:
         times = arrivals(plan.pattern, plan.rate, time_, random.Random(plan.seed))
-        entrance = Entrance(orders, times, seconds=plan.seconds)
-        follower = _Follower(plan, time_, orders, order_log, show)
+        entrance = Entrance(shop.orders, times, seconds=plan.seconds)
+        doors = [entrance]
+        if plan.conversion:
+            coming = arrivals(plan.pattern, plan.rate / plan.conversion, time_, random.Random(plan.seed + 4))
+            doors.append(Entrance(shop.visits, coming, seconds=plan.seconds))
+        follower = _Follower(plan, time_, shop, show)
+
+        def close() -> None:
+            for door in doors:
+                door.stopped.set()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, entrance.stopped.set)
+            loop.add_signal_handler(number, close)
         following = asyncio.create_task(follower.run(entrance))
         try:
-            seconds = await entrance.open()
+            seconds, *_ = await asyncio.gather(*(door.open() for door in doors))
         finally:
+            close()
             following.cancel()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
         drained = await follower.drained()
     spent = time.process_time() - cpu
-    return Outcome(plan, seconds, entrance.offered, entrance.late, drained, spent, orders.tally)
+    return Outcome(
+        plan,
+        seconds,
+        entrance.offered,
+        entrance.late,
+        drained,
+        spent,
+        shop.orders.tally,
+        shop.visits.tally,
+        shop.truth.orders,
+    )

@@ -23,21 +23,41 @@ MOST: Final = 20_000
 
 _LOOK_SECONDS: Final = 1.0
 
+NEWEST: Final = 200
+"""The customers who registered last, as many."""
+
 _CUSTOMERS: Final = """
     SELECT u.id::text AS user_id, a.name, a.line1, a.line2, a.city, a.region, a.postal_code, a.country, a.phone,
-           a.latitude, a.longitude
-    FROM accounts.users AS u JOIN accounts.addresses AS a ON a.user_id = u.id AND a.is_default
-    WHERE u.role = 'customer' AND u.status = 'active' ORDER BY u.id LIMIT $1
+           a.latitude, a.longitude, coalesce(o.client_ip, '') AS client_ip
+    FROM (
+        SELECT id, created_at FROM accounts.users WHERE role = 'customer' AND status = 'active'
+        ORDER BY {order} LIMIT $1
+    ) AS u
+    JOIN accounts.addresses AS a ON a.user_id = u.id AND a.is_default
+    LEFT JOIN LATERAL (
+        SELECT client_ip FROM orders.orders WHERE user_id = u.id ORDER BY created_at DESC LIMIT 1
+    ) AS o ON true
+    ORDER BY u.{order}
 """
 _PRODUCTS: Final = "SELECT id::text FROM catalog.products WHERE active ORDER BY id LIMIT $1"
 
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """A customer and their default address."""
+    """A customer, their default address, and where their last order came from; empty: not known."""
 
     user_id: str
     address: Address
+    client_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the shop has: customers who have an address, those who registered last, and the ids of its products."""
+
+    buyers: list[Buyer]
+    newest: list[Buyer]
+    products: list[str]
 
 
 class Shelf:
@@ -76,8 +96,8 @@ class Shelf:
                 log.warning("generate.redis_away", error=repr(error))
 
 
-async def load(settings: Settings) -> tuple[list[Buyer], list[str]]:
-    """The shop's customers who have an address, and the ids of what it sells.
+async def load(settings: Settings) -> Stock:
+    """The shop's customers and products, at most :data:`MOST` of each.
 
     Raises:
         StackError: if Postgres is away, or there is nobody, or nothing to sell.
@@ -87,7 +107,8 @@ async def load(settings: Settings) -> tuple[list[Buyer], list[str]]:
             settings.database_url.get_secret_value().replace("+asyncpg", "", 1), timeout=10
         )
         try:
-            buyers = [_buyer(row) for row in await connection.fetch(_CUSTOMERS, MOST)]
+            buyers = [_buyer(row) for row in await connection.fetch(_CUSTOMERS.format(order="id"), MOST)]
+            latest = await connection.fetch(_CUSTOMERS.format(order="created_at DESC"), NEWEST)
             products = [row["id"] for row in await connection.fetch(_PRODUCTS, MOST)]
         finally:
             await connection.close()
@@ -95,13 +116,14 @@ async def load(settings: Settings) -> tuple[list[Buyer], list[str]]:
         raise StackError(f"the shop's customers and products can't be read: {error}") from error
     if not buyers or not products:
         raise StackError("the shop has no customers with an address, or no products", "Fill it with `surge seed`.")
-    return buyers, products
+    return Stock(buyers, [_buyer(row) for row in latest], products)
 
 
 def _buyer(row: Any) -> Buyer:
     fields = dict(row)
     user_id: str = fields.pop("user_id")
-    return Buyer(user_id, Address(**fields))
+    client_ip: str = fields.pop("client_ip")
+    return Buyer(user_id, Address(**fields), client_ip)
 
 
 def draw(chance: random.Random, buyers: list[Buyer]) -> Buyer:

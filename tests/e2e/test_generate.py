@@ -1,6 +1,8 @@
 """The order generator on the running shop: its orders are like any others, and the books stay clean."""
 
 import datetime as dt
+import json
+from pathlib import Path
 
 import asyncpg
 from redis.asyncio import Redis
@@ -13,9 +15,21 @@ from tests.faults.rig import clean_audit
 from tests.shop import Shop, eventually
 
 
-async def test_generated_orders_are_like_any_others(shop: Shop) -> None:
+async def test_generated_orders_are_like_any_others(shop: Shop, tmp_path: Path) -> None:
     began = dt.datetime.now(dt.UTC)
-    plan = Plan(rate=40, pattern=Pattern.FLAT, seconds=3, start=began, speed=1, seed=7, declines=0.2)
+    truth = tmp_path / "fraud.jsonl"
+    plan = Plan(
+        rate=40,
+        pattern=Pattern.FLAT,
+        seconds=3,
+        start=began,
+        speed=1,
+        seed=7,
+        declines=0.2,
+        conversion=0.5,
+        fraud=0.3,
+        truth=truth,
+    )
     views: list[View] = []
 
     outcome = await generate(plan, views.append)
@@ -28,7 +42,7 @@ async def test_generated_orders_are_like_any_others(shop: Shop) -> None:
     try:
         orders = await connection.fetch(
             """
-            SELECT o.id::text, o.user_id::text FROM orders.orders AS o JOIN accounts.users AS u ON u.id = o.user_id
+            SELECT o.id::text, o.user_id::text, o.client_ip FROM orders.orders AS o JOIN accounts.users AS u ON u.id = o.user_id
             WHERE o.created_at >= $1 AND u.role = 'customer'
             """,
             began,
@@ -39,6 +53,14 @@ async def test_generated_orders_are_like_any_others(shop: Shop) -> None:
         await redis.aclose()
     assert len(orders) >= outcome.tally.produced
     assert len(remembered) == len(orders)
+
+    assert outcome.visits.visits > outcome.offered
+    assert outcome.visits.events > 0 == outcome.visits.events_lost
+    frauds = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert 0 < len(frauds) == outcome.fraudulent < outcome.offered
+    by_id = {order["id"]: order for order in orders}
+    assert all(by_id[fraud["order_id"]]["user_id"] == fraud["user_id"] for fraud in frauds)
+    assert all(by_id[fraud["order_id"]]["client_ip"] for fraud in frauds)
 
     order = orders[0]
     buyer = shop.issue(Role.CUSTOMER, order["user_id"])
