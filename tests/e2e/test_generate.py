@@ -42,7 +42,8 @@ async def test_generated_orders_are_like_any_others(shop: Shop, tmp_path: Path) 
     try:
         orders = await connection.fetch(
             """
-            SELECT o.id::text, o.user_id::text, o.client_ip FROM orders.orders AS o JOIN accounts.users AS u ON u.id = o.user_id
+            SELECT o.id::text, o.user_id::text, o.client_ip
+            FROM orders.orders AS o JOIN accounts.users AS u ON u.id = o.user_id
             WHERE o.created_at >= $1 AND u.role = 'customer'
             """,
             began,

@@ -43,11 +43,13 @@ def test_a_visit_makes_sense() -> None:
         for step in told.steps:
             assert step.after >= 0
             if step.kind is KIND.CART_ADD:
-                assert step.product_id and step.quantity
+                assert step.product_id
+                assert step.quantity
                 held[step.product_id] = step.quantity
                 assert step.results == len(held)
             elif step.kind is KIND.CART_REMOVE:
-                assert step.product_id and held.pop(step.product_id) == step.quantity
+                assert step.product_id
+                assert held.pop(step.product_id) == step.quantity
                 assert step.results == len(held)
             elif step.kind is KIND.SEARCH:
                 assert step.query
