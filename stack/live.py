@@ -78,9 +78,9 @@ def picture(seconds: Live, minutes: Live, five: Live, currency: str) -> Renderab
     over = seconds.points[:-1]
     present, latest = five.points[-1], _latest(seconds.points)
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(justify="right", style="bold", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column(style="dim", no_wrap=True, min_width=16)
+    table.add_column(justify="right", style="bold", no_wrap=True, min_width=14)
+    table.add_column(overflow="fold")
     last_ten = sum(point.orders for point in over[-10:]) / 10
     table.add_row("orders a second", f"{last_ten:,.1f}", _line([point.orders for point in over]))
     table.add_row("  a minute", f"{minutes.points[-1].orders:,}", _line([point.orders for point in minutes.points]))

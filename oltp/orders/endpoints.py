@@ -13,14 +13,19 @@ from kit.db import ReadSessionDep
 from kit.errors import Forbidden, Invalid, Unauthorized, Unavailable, responses
 from kit.ids import is_uuid
 from kit.pagination import Page, decode_cursor, encode_cursor
+from oltp.orders.desk import DeskKey, Sort
+from oltp.orders.desk_repository import OrderDesk
 from oltp.orders.errors import NotCancellable, OrderNotFound
 from oltp.orders.live import Live
-from oltp.orders.repository import Key, OrderRepository
+from oltp.orders.repository import Key
 from oltp.orders.schemas import (
+    LARGEST_TOTAL,
     AdminOrderDetail,
+    AdminOrdersFilter,
     AdminOrdersQuery,
     AdminOrderSummary,
     MyOrdersQuery,
+    OrderCount,
     OrderDetail,
     OrderSummary,
     admin_order_detail,
@@ -74,6 +79,20 @@ def _after(cursor: str | None) -> Key | None:
         return moment.astimezone(dt.UTC), order_id
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise Invalid("query.cursor", "is not a cursor from an earlier page; leave it out for the first page") from None
+
+
+def _desk_after(cursor: str | None, sort: Sort) -> DeskKey | None:
+    if cursor is None:
+        return None
+    if not sort.by_total:
+        key = _after(cursor)
+        return None if key is None else DeskKey(*key)
+    total, order_id = decode_cursor(cursor, 2)
+    if type(total) is not int or not 0 <= total <= LARGEST_TOTAL or not isinstance(order_id, str):
+        raise Invalid("query.cursor", "is not a cursor of this sort; leave it out for the first page")
+    if not is_uuid(order_id):
+        raise Invalid("query.cursor", "is not a cursor of this sort; leave it out for the first page")
+    return DeskKey(total, order_id)
 
 
 def _cursor(key: Key | None) -> str | None:
@@ -142,7 +161,7 @@ def _not_settled(response: Response, location: str) -> None:
 
 @admin_router.get(
     "",
-    summary="List everybody's orders, newest first",
+    summary="List everybody's orders",
     response_model=Page[AdminOrderSummary],
     responses=responses(Unauthorized, Forbidden, Invalid, Unavailable),
 )
@@ -151,17 +170,30 @@ async def list_orders(
     session: ReadSessionDep,
     query: Annotated[AdminOrdersQuery, Query()],
 ) -> Page[AdminOrderSummary]:
-    """Keyset-paginated; a page costs the same however far it lies.
+    """Keyset-paginated; a page costs the same however far it lies. A cursor belongs to its sort.
 
     A page may have fewer orders than asked for and still have a next one: a search looks at a bounded number of orders.
     """
-    repository = OrderRepository(session)
-    wanted, after = query.to_filter(), _after(query.cursor)
-    if query.user_id is None:
-        found = await repository.of_all(wanted, after=after, limit=query.limit)
-    else:
-        found = await repository.of_user(str(query.user_id), wanted, after=after, limit=query.limit)
-    return Page(items=[admin_order_summary(stored) for stored in found.orders], next_cursor=_cursor(found.more))
+    after = _desk_after(query.cursor, query.sort)
+    found = await OrderDesk(session).page(query.to_desk_filter(), query.sort, after=after, limit=query.limit)
+    cursor = None if found.more is None else encode_cursor(found.more.value, found.more.order_id)
+    return Page(items=[admin_order_summary(stored) for stored in found.orders], next_cursor=cursor)
+
+
+@admin_router.get(
+    "/count",
+    summary="Count everybody's orders",
+    response_model=OrderCount,
+    responses=responses(Unauthorized, Forbidden, Invalid, Unavailable),
+)
+async def count_orders(
+    _: CurrentAdmin,
+    session: ReadSessionDep,
+    query: Annotated[AdminOrdersFilter, Query()],
+) -> OrderCount:
+    """How many orders the list has, up to 10,000: it says whether that is all."""
+    found = await OrderDesk(session).count(query.to_desk_filter())
+    return OrderCount(count=found.orders, is_exact=found.exact)
 
 
 @admin_router.get(

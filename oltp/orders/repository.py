@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,24 +17,24 @@ from oltp.orders.domain import Filter, Item, Outstanding, Placement, Recorded, S
 Key = tuple[dt.datetime, str]
 """An order's place in every list: when it was created, and its id."""
 
-_ORDER: Final = """
+ORDER: Final = """
     o.id::text AS id, o.user_id::text AS user_id, o.status, o.sequence, o.cancel_reason, o.currency,
     (o.total_amount * 100)::bigint AS total_amount, o.payment_method, o.shipping_address, o.outstanding,
     o.correlation_id, o.created_at, o.updated_at, o.queue_position, o.sale ->> 'sale_id' AS sale_id
 """
-_TRANSITIONS: Final = """
+TRANSITIONS: Final = """
     (SELECT coalesce(jsonb_agg(jsonb_build_object('sequence', t.sequence, 'message_id', t.message_id,
         'message_type', t.message_type, 'previous_status', t.previous_status, 'status', t.status,
         'reason', t.reason, 'outputs', t.outputs, 'occurred_at', t.occurred_at) ORDER BY t.sequence), '[]')
      FROM orders.order_transitions t WHERE t.order_id = o.id) AS transitions
 """
-_ITEMS: Final = """
+ITEMS: Final = """
     (SELECT coalesce(jsonb_agg(jsonb_build_object('product_id', i.product_id, 'sku', i.sku, 'name', i.product_name,
         'category', i.category, 'quantity', i.quantity, 'unit_price', (i.price_at_purchase * 100)::bigint)
         ORDER BY i.id), '[]')
      FROM orders.order_items i WHERE i.order_id = o.id) AS items
 """
-_WHOLE: Final = f"SELECT {_ORDER}, {_TRANSITIONS}, {_ITEMS} FROM orders.orders o"  # noqa: S608
+_WHOLE: Final = f"SELECT {ORDER}, {TRANSITIONS}, {ITEMS} FROM orders.orders o"  # noqa: S608
 
 _FIND: Final = text(f"{_WHOLE} WHERE o.id = CAST(:id AS uuid)")
 _MANY: Final = text(f"{_WHOLE} WHERE o.id = ANY(CAST(:ids AS uuid[]))").bindparams(bindparam("ids", type_=ARRAY(TEXT)))
@@ -47,14 +47,14 @@ _PLACES: Final = text(
 ).bindparams(bindparam("ids", type_=ARRAY(TEXT)))
 _AFTER: Final = text(
     f"""
-    SELECT {_ORDER}, {_TRANSITIONS}
+    SELECT {ORDER}, {TRANSITIONS}
     FROM unnest(CAST(:ids AS uuid[]), CAST(:sequences AS integer[])) AS seen(id, sequence)
     JOIN orders.orders o ON o.id = seen.id AND o.sequence > seen.sequence
     """  # noqa: S608
 ).bindparams(bindparam("ids", type_=ARRAY(TEXT)), bindparam("sequences", type_=ARRAY(INTEGER)))
 _RECENT: Final = text(
     f"""
-    SELECT {_ORDER}, {_TRANSITIONS}
+    SELECT {ORDER}, {TRANSITIONS}
     FROM unnest(CAST(:users AS uuid[])) AS watched(user_id)
     CROSS JOIN LATERAL (
         SELECT * FROM orders.orders WHERE user_id = watched.user_id ORDER BY created_at DESC, id DESC LIMIT :most
@@ -64,7 +64,7 @@ _RECENT: Final = text(
 ).bindparams(bindparam("users", type_=ARRAY(TEXT)))
 _OPEN: Final = text(
     f"""
-    SELECT {_ORDER}, {_TRANSITIONS}
+    SELECT {ORDER}, {TRANSITIONS}
     FROM (SELECT * FROM orders.orders WHERE user_id = CAST(:user AS uuid)
           ORDER BY created_at DESC, id DESC LIMIT :scan) o
     WHERE o.status NOT IN ('delivered', 'cancelled') ORDER BY o.created_at DESC, o.id DESC LIMIT :most
@@ -73,14 +73,6 @@ _OPEN: Final = text(
 
 _WINDOW_OF_USER: Final = """
     SELECT * FROM orders.orders o WHERE o.user_id = CAST(:user AS uuid) {within}
-    ORDER BY o.created_at DESC, o.id DESC LIMIT :window
-"""
-_WINDOW_OF_STATUSES: Final = """
-    SELECT o.* FROM unnest(CAST(:of_statuses AS text[])) AS wanted(status)
-    CROSS JOIN LATERAL (
-        SELECT * FROM orders.orders o WHERE o.status = wanted.status {within}
-        ORDER BY o.created_at DESC, o.id DESC LIMIT :window
-    ) o
     ORDER BY o.created_at DESC, o.id DESC LIMIT :window
 """
 _PAGE: Final = """
@@ -104,7 +96,7 @@ _FITS: Final[Mapping[str, str]] = {
     "text": """AND (o.id::text LIKE :pattern OR EXISTS (SELECT FROM orders.order_items i
                WHERE i.order_id = o.id AND i.product_name ILIKE :pattern))""",
 }
-_ARRAYS: Final = ("of_statuses", "statuses")
+_ARRAYS: Final = ("statuses",)
 
 WINDOW: Final = 2_000
 """How many orders one round of a filtered search looks at."""
@@ -117,9 +109,9 @@ def _page_statement(window: str, within: tuple[str, ...], fits: tuple[str, ...])
     statement = _PAGE.format(
         window=window.format(within=" ".join(_WITHIN[name] for name in within)),
         fits=" ".join(_FITS[name] for name in fits),
-        order=_ORDER,
-        transitions=_TRANSITIONS,
-        items=_ITEMS,
+        order=ORDER,
+        transitions=TRANSITIONS,
+        items=ITEMS,
     )
     arrays = [name for name in _ARRAYS if f":{name} " in statement]
     return text(statement).bindparams(*(bindparam(name, type_=ARRAY(TEXT)) for name in arrays))
@@ -161,7 +153,8 @@ def _recorded(rows: Iterable[Mapping[str, Any]]) -> tuple[Recorded, ...]:
     )
 
 
-def _stored(row: RowMapping) -> StoredOrder:
+def stored_order(row: RowMapping) -> StoredOrder:
+    """The order in a row of :data:`ORDER`, :data:`TRANSITIONS` and :data:`ITEMS`."""
     return StoredOrder(
         order_id=row["id"],
         user_id=row["user_id"],
@@ -209,12 +202,12 @@ class OrderRepository:
     async def find(self, order_id: str) -> StoredOrder | None:
         """One order with everything about it."""
         row = (await self._session.execute(_FIND, {"id": order_id})).mappings().first()
-        return _stored(row) if row is not None else None
+        return stored_order(row) if row is not None else None
 
     async def many(self, order_ids: Iterable[str]) -> list[StoredOrder]:
         """Those of the orders that exist."""
         rows = (await self._session.execute(_MANY, {"ids": list(order_ids)})).mappings()
-        return [_stored(row) for row in rows]
+        return [stored_order(row) for row in rows]
 
     async def known(self, order_ids: Iterable[str]) -> set[str]:
         """The ids of those of the orders that exist."""
@@ -226,13 +219,6 @@ class OrderRepository:
         if wanted.statuses:
             parameters["statuses"] = sorted(wanted.statuses)
         return await self._search(_WINDOW_OF_USER, parameters, wanted, after=after, limit=limit)
-
-    async def of_all(self, wanted: Filter, *, after: Key | None, limit: int) -> Found:
-        """Everybody's orders that fit, by one walk over ``ix_orders_status_date`` a status, merged."""
-        parameters: dict[str, Any] = {"of_statuses": sorted(wanted.statuses or OrderStatus)}
-        return await self._search(
-            _WINDOW_OF_STATUSES, parameters, replace(wanted, statuses=frozenset()), after=after, limit=limit
-        )
 
     async def _search(
         self, window: str, parameters: dict[str, Any], wanted: Filter, *, after: Key | None, limit: int
@@ -261,7 +247,7 @@ class OrderRepository:
             rows = (
                 (await self._session.execute(statement, {**parameters, "window": size, "most": most})).mappings().all()
             )
-            orders += [_stored(row) for row in rows if row["id"] is not None]
+            orders += [stored_order(row) for row in rows if row["id"] is not None]
             if len(orders) > limit:
                 last = orders[limit - 1]
                 return Found(orders[:limit], (last.placement.created_at, last.order_id))

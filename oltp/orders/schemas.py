@@ -2,12 +2,14 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from contracts.orders import CancelReason, OrderStatus, PaymentMethodType
 from kit.moments import Moment
+from oltp.orders.desk import ID_PREFIX, DeskFilter, Sort
 from oltp.orders.domain import Filter, Item, Order, Outstanding, PaymentState, Recorded, Step, StoredOrder
 from oltp.orders.service import OrderView
 
@@ -23,8 +25,12 @@ SearchText = Annotated[
 ]
 
 
-class OrderQuery(BaseModel):
-    """How to narrow and page orders, newest first."""
+Cursor = Annotated[str | None, StringConstraints(max_length=200)]
+CURSOR: Final = Field(default=None, description="`next_cursor` of the page before.")
+
+
+class OrderFilter(BaseModel):
+    """How to narrow orders."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,7 +49,6 @@ class OrderQuery(BaseModel):
     price_max: int | None = Field(
         default=None, ge=0, le=LARGEST_TOTAL, description="Highest total, minor units, included.", examples=[20000]
     )
-    cursor: str | None = Field(default=None, max_length=200, description="`next_cursor` of the page before.")
 
     def to_filter(self, text: str = "") -> Filter:
         """The filter that it asks for."""
@@ -57,20 +62,60 @@ class OrderQuery(BaseModel):
         )
 
 
-class MyOrdersQuery(OrderQuery):
-    """How to narrow and page one's own orders."""
+class MyOrdersQuery(OrderFilter):
+    """How to narrow and page one's own orders, newest first."""
 
     q: SearchText | None = Field(
         default=None, description="Part of a product's name or of the order's id.", examples=["Earl Grey"]
     )
+    cursor: Cursor = CURSOR
     limit: int = Field(default=20, ge=1, le=100, description="Most orders on a page.", examples=[20])
 
 
-class AdminOrdersQuery(OrderQuery):
-    """How to narrow and page everybody's orders."""
+class AdminOrdersFilter(OrderFilter):
+    """How to narrow everybody's orders."""
 
     user_id: uuid.UUID | None = Field(default=None, description="Only this customer's.", examples=[_USER_ID])
+    product_id: uuid.UUID | None = Field(
+        default=None, description="Only those with this product.", examples=["0193a0c4-7c1e-7d3a-9a53-2f6d1c0f7b11"]
+    )
+    id_prefix: Annotated[str, StringConstraints(pattern=ID_PREFIX)] | None = Field(
+        default=None, description="The beginning of the order's id, eight digits or more.", examples=["0193a0c4-80aa"]
+    )
+
+    def to_desk_filter(self) -> DeskFilter:
+        """The filter that it asks for."""
+        return DeskFilter(
+            orders=self.to_filter(),
+            user_id=str(self.user_id) if self.user_id is not None else None,
+            product_id=str(self.product_id) if self.product_id is not None else None,
+            id_prefix=self.id_prefix or "",
+        )
+
+
+class AdminOrdersQuery(AdminOrdersFilter):
+    """How to narrow, sort and page everybody's orders."""
+
+    sort: Sort = Field(
+        default=Sort.NEWEST,
+        description="Order; those with one product can only be sorted by date.",
+        examples=["highest"],
+    )
+    cursor: Cursor = CURSOR
     limit: int = Field(default=50, ge=1, le=100, description="Most orders on a page.", examples=[50])
+
+    @model_validator(mode="after")
+    def _sortable(self) -> Self:
+        if self.product_id is not None and self.id_prefix is None and self.sort.by_total:
+            raise PydanticCustomError("sort", "orders with one product can only be sorted by date")
+        return self
+
+
+class OrderCount(BaseModel):
+    """How many orders fit."""
+
+    count: int = Field(description="Orders; at most 10,000.", examples=[1834])
+    is_exact: bool = Field(description="False: there are at least `count`, counting stopped there.", examples=[True])
 
 
 class OrderItem(BaseModel):

@@ -9,7 +9,7 @@ from contracts.storefront import StorefrontEvent, StorefrontKind
 from kit.errors import BadRequest, Invalid, responses
 from oltp.visits.errors import SessionRequired
 from oltp.visits.recorder import Recorder
-from oltp.visits.schemas import Noted, PageEvent, PageEvents
+from oltp.visits.schemas import CartChanged, CheckoutStarted, Noted, PageEvents, ProductViewed, Searched
 
 router = APIRouter(tags=["visits"])
 
@@ -17,8 +17,8 @@ _SESSION_PARAMETERS: Final[list[dict[str, Any]]] = [
     {
         "name": "X-Session-ID",
         "in": "header",
-        "required": False,
-        "description": "The visit, a UUID. The cookie `session_id` counts as well; a signed-in visitor needs neither.",
+        "required": True,
+        "description": "The visit, a UUID. The cookie `session_id` does as well; who is signed in needs neither.",
         "schema": {"type": "string", "format": "uuid"},
         "example": "0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4e",
     }
@@ -52,20 +52,25 @@ async def tell(body: PageEvents, request: Request) -> Noted:
 
 
 def _event(
-    event: PageEvent, session_id: str, user_id: str | None, device: str, referrer: str, now: dt.datetime
+    event: ProductViewed | Searched | CartChanged | CheckoutStarted,
+    session_id: str,
+    user_id: str | None,
+    device: str,
+    referrer: str,
+    now: dt.datetime,
 ) -> StorefrontEvent:
     return StorefrontEvent(
-        event_id=str(event.event_id),
+        event_id=event.event_id,
         kind=StorefrontKind(event.kind),
         session_id=session_id,
         occurred_at=now - dt.timedelta(milliseconds=event.age_ms),
         user_id=user_id,
-        product_id=None if event.product_id is None else str(event.product_id),
-        query=event.query,
-        results=event.results,
-        quantity=event.quantity,
+        product_id=str(event.product_id) if isinstance(event, ProductViewed | CartChanged) else None,
+        query=event.query if isinstance(event, Searched) else None,
+        results=event.results if isinstance(event, Searched | CartChanged) else None,
+        quantity=event.quantity if isinstance(event, CartChanged) else None,
         device=device,
         referrer=referrer,
-        experiment=event.experiment,
-        variant=event.variant,
+        experiment=event.shown.experiment if event.shown is not None else None,
+        variant=event.shown.variant if event.shown is not None else None,
     )

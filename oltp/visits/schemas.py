@@ -1,41 +1,36 @@
 """What the web page tells of its visitors."""
 
 import uuid
-from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal
 
-from pydantic import UUID7, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
-
-from contracts.storefront import StorefrontKind
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MOST_EVENTS: Final = 50
 OLDEST_MS: Final = 15 * 60 * 1000
 
 _ID = "0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4e"
+_UUID7 = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+_VISIBLE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
+_Quantity = Annotated[int, Field(ge=1, le=10_000)]
+_Number = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
-class PageEventKind(StrEnum):
-    """What a page may tell. The shop itself notes what reaches its API, and alone knows what was bought."""
-
-    PRODUCT_VIEW = StorefrontKind.PRODUCT_VIEW
-    SEARCH = StorefrontKind.SEARCH
-    CART_ADD = StorefrontKind.CART_ADD
-    CART_REMOVE = StorefrontKind.CART_REMOVE
-    CHECKOUT_START = StorefrontKind.CHECKOUT_START
-
-
-_OF_A_PRODUCT: Final = frozenset({PageEventKind.PRODUCT_VIEW, PageEventKind.CART_ADD, PageEventKind.CART_REMOVE})
-
-
-class PageEvent(BaseModel):
-    """One thing that a visitor did on the page, unseen by the API."""
+class Shown(BaseModel):
+    """What a visitor was shown of an experiment."""
 
     model_config = ConfigDict(extra="forbid")
 
-    event_id: UUID7 = Field(description="A UUIDv7 made by the page; the same when it is sent again.", examples=[_ID])
-    kind: PageEventKind = Field(description="What the visitor did.", examples=["product_view"])
+    experiment: _Key = Field(description="Experiment.", examples=["checkout-button"])
+    variant: _Key = Field(description="What the visitor was shown.", examples=["b"])
+
+
+class _PageEvent(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    event_id: Annotated[str, StringConstraints(pattern=_UUID7)] = Field(
+        description="A UUIDv7 made by the page; the same when it is sent again.", examples=[_ID]
+    )
     age_ms: int = Field(
         default=0,
         ge=0,
@@ -43,37 +38,43 @@ class PageEvent(BaseModel):
         description="How long ago, in milliseconds: visitors' clocks are wrong.",
         examples=[250],
     )
-    product_id: uuid.UUID | None = Field(
-        default=None, description="Product; goes with `product_view`, `cart_add` and `cart_remove`.", examples=[_ID]
-    )
-    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
-        default=None, description="What was searched for; goes with `search`.", examples=["headphones"]
-    )
-    results: int | None = Field(
-        default=None,
-        ge=0,
-        le=10_000_000,
-        description="How much the search found, or how many lines the cart holds now.",
-        examples=[12],
-    )
-    quantity: int | None = Field(
-        default=None, ge=1, le=10_000, description="Units put into the cart, or taken out.", examples=[1]
-    )
-    experiment: _Key | None = Field(default=None, description="Experiment.", examples=["checkout-button"])
-    variant: _Key | None = Field(default=None, description="What the visitor was shown of it.", examples=["b"])
+    shown: Shown | None = Field(default=None, description="The experiment that the visitor was in; null: none.")
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        for name, belongs in (
-            ("product_id", self.kind in _OF_A_PRODUCT),
-            ("query", self.kind is PageEventKind.SEARCH),
-        ):
-            if (getattr(self, name) is not None) != belongs:
-                word = "needs a" if belongs else "has no"
-                raise PydanticCustomError("incomplete", f"{self.kind} {word} {name}")
-        if (self.experiment is None) != (self.variant is None):
-            raise PydanticCustomError("incomplete", "experiment and variant go together")
-        return self
+
+class ProductViewed(_PageEvent):
+    """A product was looked at."""
+
+    kind: Literal["product_view"] = Field(description="What the visitor did.", examples=["product_view"])
+    product_id: uuid.UUID = Field(description="Product.", examples=[_ID])
+
+
+class Searched(_PageEvent):
+    """Something was searched for."""
+
+    kind: Literal["search"] = Field(description="What the visitor did.", examples=["search"])
+    query: Annotated[str, StringConstraints(max_length=200, pattern=_VISIBLE)] = Field(
+        description="What was searched for.", examples=["headphones"]
+    )
+    results: _Number | None = Field(default=None, description="How much was found.", examples=[12])
+
+
+class CartChanged(_PageEvent):
+    """A cart that the page keeps was changed."""
+
+    kind: Literal["cart_add", "cart_remove"] = Field(description="What the visitor did.", examples=["cart_add"])
+    product_id: uuid.UUID = Field(description="Product.", examples=[_ID])
+    quantity: _Quantity = Field(description="Units put into the cart, or taken out.", examples=[1])
+    results: _Number | None = Field(default=None, description="How many lines the cart holds now.", examples=[2])
+
+
+class CheckoutStarted(_PageEvent):
+    """The checkout was opened."""
+
+    kind: Literal["checkout_start"] = Field(description="What the visitor did.", examples=["checkout_start"])
+
+
+PageEvent = Annotated[ProductViewed | Searched | CartChanged | CheckoutStarted, Field(discriminator="kind")]
+"""What a page may tell. The shop itself notes what reaches its API, and alone knows what was bought."""
 
 
 class PageEvents(BaseModel):

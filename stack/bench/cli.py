@@ -304,6 +304,21 @@ def live(rate: Rate = 100, duration: Duration = 60, json: Json = None) -> None:
     raise typer.Exit(0 if measured.kept else 1)
 
 
+@app.command("admin-list")
+def admin_list(
+    requests: Annotated[int, typer.Option(min=1, max=10_000, help="How often each list is asked for.")] = 30,
+    json: Json = None,
+) -> None:
+    """The admins' order list: how soon each filter and sort answers."""
+    from stack.bench.admin_list import measure as measure_lists
+
+    with Notes() as note:
+        measured = asyncio.run(measure_lists(requests, note))
+    console.print(measured.render())
+    _write(json, measured.document())
+    raise typer.Exit(0 if measured.kept else 1)
+
+
 @app.command()
 def fields() -> None:
     """List the fields of the JSON with their meaning."""

@@ -3,12 +3,13 @@
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from redis.asyncio import Redis
 from rich.console import RenderableType
 from rich.table import Table
@@ -19,7 +20,7 @@ from kit.clock import SystemClock
 from kit.settings import Settings
 from kit.worker import running
 from oltp.metrics.consumer import LiveConsumer
-from oltp.metrics.domain import ORDERS, Tidings, Window
+from oltp.metrics.domain import ORDERS, Window
 from oltp.metrics.store import LiveStore, window_key
 from stack.bench.figures import percentile
 from stack.bench.run import running_instance
@@ -34,8 +35,7 @@ FRESH_MS: Final = 1000.0
 
 _POLL_SECONDS: Final = 0.02
 _SETTLE_SECONDS: Final = 10.0
-_REBUILD_SECONDS: Final = 60.0
-_QUIET_SECONDS: Final = 3.0
+_REBUILD_SECONDS: Final = 300.0
 _SPARE_DATABASE: Final = 15
 
 
@@ -122,20 +122,35 @@ class _Watch:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-class _Counting(LiveStore):
-    """Counts the messages that are applied."""
+class _Filling(LiveConsumer):
+    """Fills windows from the log up to where it ends when it begins, and counts the messages."""
 
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
+    def __init__(self, settings: Settings, store: LiveStore) -> None:
+        super().__init__(settings, store=store, clock=SystemClock())
+        self.read_in(f"bench-live-{time.time_ns()}")
         self.messages = 0
-        self.first = self.last = time.monotonic()
+        self.began = self.ended = 0.0
+        self.done = asyncio.Event()
+        self._missing: dict[str, int] = {}
 
-    async def apply(self, tidings: Tidings, moves: Mapping[str, Move], now: int) -> None:
-        await super().apply(tidings, moves, now)
-        self.last = time.monotonic()
-        if not self.messages:
-            self.first = self.last
-        self.messages += len(tidings.facts)
+    async def first_offsets(
+        self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """Remembers where the log ends."""
+        first = await super().first_offsets(consumer, partitions)
+        ends = await consumer.end_offsets(partitions)
+        self._missing = {f"{tp.topic}:{tp.partition}": ends[tp] for tp in partitions if first[tp] < ends[tp]}
+        self.began = time.monotonic()
+        return first
+
+    async def take(self, records: Sequence[ConsumerRecord], moves: Mapping[str, Move]) -> None:
+        """Takes the records and sees whether that was all."""
+        await super().take(records, moves)
+        self.messages += len(records)
+        self.ended = time.monotonic()
+        self._missing = {name: end for name, end in self._missing.items() if name not in moves or moves[name][1] < end}
+        if not self._missing:
+            self.done.set()
 
 
 async def measure(rate: float, seconds: float, note: Callable[[str], None]) -> Measured:
@@ -212,17 +227,14 @@ async def _rebuild(measured: Measured, settings: Settings) -> None:
     try:
         if await spare.dbsize():
             raise StackError(f"database {_SPARE_DATABASE} of Redis is not empty: it can't be filled for a measurement")
-        store = _Counting(spare)
-        own = settings.model_copy(update={"process": "bench-live"})
-        consumer = LiveConsumer(own, store=store, clock=SystemClock())
-        consumer.read_in(f"bench-live-{time.time_ns()}")
-        async with running([consumer]):
-            deadline = time.monotonic() + _REBUILD_SECONDS
-            for _ in range(int(_REBUILD_SECONDS)):
-                await asyncio.sleep(1)
-                if time.monotonic() > min(deadline, store.last + _QUIET_SECONDS):
-                    break
-        measured.rebuilt_events, measured.rebuilt_seconds = store.messages, store.last - store.first
+        filling = _Filling(settings.model_copy(update={"process": "bench-live"}), LiveStore(spare))
+        async with running([filling]):
+            try:
+                async with asyncio.timeout(_REBUILD_SECONDS):
+                    await filling.done.wait()
+            except TimeoutError:
+                raise StackError(f"the windows were not filled within {_REBUILD_SECONDS:.0f} s") from None
+        measured.rebuilt_events, measured.rebuilt_seconds = filling.messages, filling.ended - filling.began
     finally:
         await spare.flushdb()
         await spare.aclose()

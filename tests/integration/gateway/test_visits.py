@@ -51,9 +51,10 @@ async def heard(serve: Serve) -> AsyncIterator[Heard]:
 async def test_a_page_tells_of_a_visitor(serve: Serve, heard: Heard) -> None:
     session, product = new_id(), new_id()
     headers = {"Cookie": f"session_id={session}", "Referer": "https://search.example/", "User-Agent": "Mobile"}
+    shown = {"experiment": "e", "variant": "b"}
     events = [
         {"event_id": new_id(), "kind": "search", "query": "tea", "results": 3, "age_ms": 5000},
-        {"event_id": new_id(), "kind": "product_view", "product_id": product, "experiment": "e", "variant": "b"},
+        {"event_id": new_id(), "kind": "product_view", "product_id": product, "shown": shown},
     ]
     async with serve() as gateway:
         before = dt.datetime.now(dt.UTC)

@@ -386,6 +386,39 @@ class TestListing:
         assert keys == sorted(set(keys), reverse=True)
         assert set(placed) <= {row["order_id"] for row in rows}
 
+    async def test_everybodys_can_be_sorted_narrowed_and_counted(self, api: Api, customer: Customer) -> None:
+        placed = await self.history(customer)
+        headers = customer.headers(Role.ADMIN)
+
+        async def listed(**query: Any) -> list[dict[str, Any]]:
+            return await self.pages(api, "/api/admin/orders", headers, user_id=customer.user_id, limit=3, **query)
+
+        for sort, field, reverse in (
+            ("newest", "created_at", True),
+            ("oldest", "created_at", False),
+            ("highest", "total_amount", True),
+            ("lowest", "total_amount", False),
+        ):
+            rows = await listed(sort=sort)
+            keys = [(row[field], row["order_id"]) for row in rows]
+            assert keys == sorted(keys, reverse=reverse), sort
+            assert {row["order_id"] for row in rows} == set(placed)
+        [first, *_] = await listed()
+        assert [row["order_id"] for row in await listed(id_prefix=first["order_id"])] == [first["order_id"]]
+        product = first["items"][0]["product_id"]
+        assert first["order_id"] in {row["order_id"] for row in await listed(product_id=product)}
+
+        count = await api.http.get("/api/admin/orders/count", headers=headers, params={"user_id": customer.user_id})
+        assert count.json() == {"count": len(placed), "is_exact": True}
+        for wrong in (
+            {"product_id": product, "sort": "highest"},
+            {"id_prefix": "0193a0c"},
+            {"sort": "highest", "cursor": "WyIyMDI2LTAxLTAxIiwiYSJd"},
+            {"sort": "biggest"},
+        ):
+            answer = await api.http.get("/api/admin/orders", headers=headers, params=wrong)
+            assert answer.status_code == 422, wrong
+
     async def test_one_with_everything_that_its_saga_recorded(self, api: Api, customer: Customer) -> None:
         order_id = await customer.place()
         await customer.move(order_id, S.AWAITING_PAYMENT)

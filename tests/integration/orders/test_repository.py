@@ -75,8 +75,6 @@ async def crowd(resources: Resources) -> AsyncIterator[ReadSession]:
     [
         (lambda r: r.of_user(USER, Filter(), after=None, limit=20), "ix_orders_user_date", "user_id ="),
         (lambda r: r.of_user(USER, ALL, after=KEY, limit=20), "ix_orders_user_date", "ROW(created_at, id) <"),
-        (lambda r: r.of_all(Filter(), after=None, limit=20), "ix_orders_status_date", "status = wanted.status"),
-        (lambda r: r.of_all(ALL, after=KEY, limit=20), "ix_orders_status_date", "ROW(created_at, id) <"),
         (lambda r: r.open_of_user(USER, most=10), "ix_orders_user_date", "user_id ="),
         (lambda r: r.happened_since([USER], NOW), "ix_orders_user_date", "user_id = watched.user_id"),
         (lambda r: r.happened_after({USER: 1}), "orders_pkey", "id = seen.id"),

@@ -18,7 +18,7 @@ from kit.kafka import Outgoing
 from oltp.gateway.app import describing_settings
 from oltp.visits.domain import device_of, session_of_user, traits
 from oltp.visits.recorder import Recorder
-from oltp.visits.schemas import PageEvent
+from oltp.visits.schemas import PageEvents
 from oltp.visits.settings import VisitSettings
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -183,15 +183,16 @@ def test_what_is_left_at_the_end_is_sent() -> None:
     [
         {"kind": "order_placed"},
         {"kind": "product_view"},
+        {"kind": "cart_add", "product_id": new_id()},
         {"kind": "search", "query": "  "},
         {"kind": "search", "query": "tea", "product_id": new_id()},
-        {"kind": "checkout_start", "experiment": "button"},
+        {"kind": "checkout_start", "shown": {"experiment": "button"}},
         {"kind": "checkout_start", "age_ms": 86_400_000},
         {"kind": "checkout_start", "price": 1},
         {"kind": "checkout_start", "event_id": "6f0c2b1e-0a41-4a4f-9f57-1d0a3b8a9d55"},
     ],
 )
 def test_pages_cannot_tell_nonsense(wrong: dict[str, Any]) -> None:
-    PageEvent.model_validate_json(b'{"event_id": "%s", "kind": "checkout_start"}' % new_id().encode())
+    PageEvents.model_validate({"events": [{"event_id": new_id(), "kind": "checkout_start"}]})
     with pytest.raises(ValidationError):
-        PageEvent.model_validate({"event_id": new_id(), **wrong})
+        PageEvents.model_validate({"events": [{"event_id": new_id(), **wrong}]})
