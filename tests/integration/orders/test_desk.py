@@ -39,6 +39,12 @@ _LINES = """
     WHERE created_at > timestamptz '2026-06-01' - interval '40 days' AND total_amount > 100
         AND user_id IN (SELECT md5(n::text)::uuid FROM generate_series(0, 49) n)
 """
+_OTHER_LINES = """
+    INSERT INTO orders.order_items (id, order_id, product_id, sku, product_name, category, quantity, price_at_purchase)
+    SELECT gen_random_uuid(), id, md5((n % 40)::text)::uuid, 'S', 'Cup', 'cups', 1, 5
+    FROM orders.orders CROSS JOIN generate_series(1, 3) n
+    WHERE user_id IN (SELECT md5(n::text)::uuid FROM generate_series(0, 49) n)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,7 @@ async def crowd(resources: Resources) -> AsyncIterator[ReadSession]:
     async with AsyncSession(resources.database.engine) as session:
         await session.execute(text(_CROWD))
         await session.execute(text(_LINES), {"product": PRODUCT})
+        await session.execute(text(_OTHER_LINES))
         await session.execute(text("ANALYZE orders.orders"))
         await session.execute(text("ANALYZE orders.order_items"))
         yield cast(ReadSession, session)
