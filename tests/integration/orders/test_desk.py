@@ -182,7 +182,7 @@ class Explainer:
         (DeskFilter(orders=Filter(statuses=frozenset({S.SHIPPED}))), Sort.LOWEST, "ix_orders_status_total"),
         (DeskFilter(orders=Filter(price_min=29_000)), Sort.NEWEST, "ix_orders_status_total"),
         (DeskFilter(orders=Filter(date_from=NOW)), Sort.HIGHEST, "ix_orders_status_date"),
-        (DeskFilter(user_id=new_id()), Sort.HIGHEST, "ix_orders_user_date"),
+        (DeskFilter(user_id=new_id()), Sort.NEWEST, "ix_orders_user_date"),
         (DeskFilter(product_id=PRODUCT), Sort.NEWEST, "ix_order_items_product"),
         (DeskFilter(id_prefix="0193a0c4-80aa"), Sort.LOWEST, "orders_pkey"),
     ],
