@@ -25,9 +25,9 @@ from tests.shop import PASSWORD, ShopSettings
 EXAMPLES: Final = 20
 
 BY_RULE: Final = {
-    "query.cursor": "is not a cursor from an earlier page",
+    "query.cursor": "is not a cursor (from an earlier page|of this sort)",
     "query.page": "pages of .* end at",
-    "query": "price_min must not be above price_max",
+    "query": "price_min must not be above price_max|can only be sorted by date",
     "body": "latitude and longitude come together",
     "body.email": "value is not a valid email address",
     "body.password": "must (not|have)|anyone would guess",
