@@ -10,7 +10,7 @@ from stack.instance import Instance
 
 def test_whatever_is_reached_through_a_proxy_has_one(tmp_path: Path) -> None:
     instance = Instance(name="chaos", home=tmp_path, port_base=23000, faults=True)
-    given = environment.build(instance)
+    given = environment.for_services(instance)
     del given["SURGE_SINK_URL"]  # such an instance has no data platform
     asked = {
         int(port)

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from contracts.topics import DEAD_LETTERS, TOPICS
+from contracts.topics import DEAD_LETTERS, PLATFORM_EVENTS, TOPICS
 from stack import environment, setup
 from stack.definitions import PROCESSES, SCALABLE, Process
 from stack.instance import ROOT, SHOP_PORT_BASE
@@ -151,7 +151,7 @@ def test_every_pod_is_a_group_member_of_its_own(process: Process) -> None:
 @pytest.mark.parametrize("process", CONSUMERS, ids=lambda process: process.name)
 def test_consumers_keep_their_names_and_scale_on_their_own_lag(process: Process) -> None:
     scaled = _one("ScaledObject", process.name)["spec"]
-    partitions = min(topic.partitions for topic in TOPICS if topic.name != DEAD_LETTERS)
+    partitions = min(topic.partitions for topic in TOPICS if topic.name not in (DEAD_LETTERS, PLATFORM_EVENTS))
     workload = _workload(process.name)
 
     assert workload["kind"] == "StatefulSet"

@@ -49,7 +49,8 @@ def test_the_whole_run_leaves_no_kind_out() -> None:
     assert sorted(run) == sorted(kind.name for kind in KINDS)
 
 
-def test_lanes_do_not_meet() -> None:
+def test_lanes_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SURGE_TEST_PORT_BASE", raising=False)
     first, second = instances.test_instance(), _apart(1)
 
     assert _apart(0) == {}
