@@ -14,33 +14,33 @@
 
   A backfill gives millions of rows one moment. The overlap ends at such a moment, or the next run would take them all
   again; so a backfill or a resync, whose rows do not come in the order of their moments, is followed by
-  `dbt build --full-refresh`. Found by skipping from one moment to the one before it on the fact's index.
+  `dbt build --full-refresh`. Found by going back on the fact's index in strides as long as a snapshot at least: one that
+  ends at the moment where it began has found a snapshot's.
 #}
 {% macro taken_until(relation=none, overlap=none) %}
     {%- if not execute -%}{{ return("'-infinity'::timestamptz") }}{%- endif -%}
     {%- set relation = relation or this -%}
     {%- set query -%}
-        with recursive moments as (
-            select max(_emitted_at) as moment, max(_emitted_at) - interval '{{ overlap or var("overlap") }}' as overlap_begins
+        with recursive steps as (
+            select
+                max(_emitted_at) as moment,
+                null::timestamptz as previous,
+                max(_emitted_at) - interval '{{ overlap or var("overlap") }}' as overlap_begins
             from {{ relation }}
             union all
             select (
-                select max(_emitted_at) from {{ relation }}
-                where _emitted_at < moments.moment and _emitted_at > moments.overlap_begins
-            ), overlap_begins
-            from moments
-            where moment is not null
+                select _emitted_at from {{ relation }}
+                where _emitted_at <= steps.moment
+                order by _emitted_at desc
+                offset {{ var("snapshot_rows") }} limit 1
+            ), moment, overlap_begins
+            from steps
+            where moment > overlap_begins and moment is distinct from previous
         )
         select coalesce(
-            (
-                select max(moment) from moments
-                where exists (
-                    select from {{ relation }} where _emitted_at = moment offset {{ var("snapshot_rows") }}
-                )
-            ),
-            (select min(overlap_begins) from moments),
-            '-infinity'
+            max(moment) filter (where moment = previous and moment > overlap_begins), min(overlap_begins), '-infinity'
         )::text
+        from steps
     {%- endset -%}
     {{ return("'" ~ run_query(query).rows[0][0] ~ "'::timestamptz") }}
 {% endmacro %}
