@@ -9,6 +9,7 @@
     )
 }}
 
+-- depends_on: {{ ref('fct_order_items') }}
 select
     daily.order_date,
     coalesce(products.category, '') as category,
