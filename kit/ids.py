@@ -2,7 +2,7 @@
 
 import uuid
 
-from uuid_utils.compat import uuid7 as _uuid7
+from uuid_utils import uuid7 as _uuid7
 
 
 def new_id() -> str:

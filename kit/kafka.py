@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
+from zlib import crc32
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -107,8 +108,12 @@ class EventProducer:
         """
         return await self.send_encoded([Outgoing(topic_for(e), e.key, encode(e)) for e in envelopes])
 
-    async def send_encoded(self, batch: Sequence[Outgoing]) -> list[Placement]:
+    async def send_encoded(
+        self, batch: Sequence[Outgoing], *, choose: Callable[[str, int], int] | None = None
+    ) -> list[Placement]:
         """Sends all and waits until the broker has them all, in the order given for each key.
+
+        ``choose`` gives a key's partition of so many; without it, it is Kafka's own choice.
 
         Raises:
             KafkaError, TimeoutError: if any is not known to be stored; any of them may be stored nevertheless.
@@ -118,11 +123,11 @@ class EventProducer:
         producer = await self._started()
         try:
             async with asyncio.timeout(self._timeout):
-                if len(batch) < _WORTH_A_BATCH:
+                if len(batch) < _WORTH_A_BATCH and choose is None:
                     pending = [await producer.send(topic, value, key=key.encode()) for topic, key, value in batch]
                     stored = await asyncio.gather(*pending)
                     return [Placement(record.partition, record.offset) for record in stored]
-                return await _send_batches(producer, batch)
+                return await _send_batches(producer, batch, choose or partition_of)
         except (KafkaError, TimeoutError, OSError):
             await self._discard(producer)
             raise
@@ -155,7 +160,9 @@ class EventProducer:
             await _close(producer)
 
 
-async def _send_batches(producer: AIOKafkaProducer, batch: Sequence[Outgoing]) -> list[Placement]:
+async def _send_batches(
+    producer: AIOKafkaProducer, batch: Sequence[Outgoing], choose: Callable[[str, int], int]
+) -> list[Placement]:
     """Sends many messages as one record batch a partition, without a future and a round of the partitioner for each."""
     by_partition: dict[tuple[str, int], list[int]] = {}
     partitions: dict[str, int] = {}
@@ -163,7 +170,7 @@ async def _send_batches(producer: AIOKafkaProducer, batch: Sequence[Outgoing]) -
         count = partitions.get(topic)
         if count is None:
             count = partitions[topic] = len(await producer.partitions_for(topic))
-        by_partition.setdefault((topic, partition_of(key, count)), []).append(place)
+        by_partition.setdefault((topic, choose(key, count)), []).append(place)
     sent: list[tuple[list[int], int, asyncio.Future[Any]]] = []
     for (topic, partition), places in by_partition.items():
         remaining = places
@@ -199,6 +206,11 @@ def partition_of(key: str, partitions: int) -> int:
     A key comes again and again (an order has ten messages): the pure-Python hash is remembered.
     """
     return _hash(key) % partitions
+
+
+def spread(key: str, partitions: int) -> int:
+    """A partition by a checksum that costs next to nothing, for keys that nobody else's messages have to join."""
+    return crc32(key.encode()) % partitions
 
 
 async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

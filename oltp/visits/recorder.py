@@ -15,7 +15,7 @@ from kit.auth import verify_access_token
 from kit.clock import Clock
 from kit.errors import Unauthorized
 from kit.ids import new_id
-from kit.kafka import EventProducer, Outgoing
+from kit.kafka import EventProducer, Outgoing, spread
 from kit.transient import is_transient
 from oltp.visits.domain import Traits, session_of_user, traits
 from oltp.visits.settings import VisitSettings
@@ -86,7 +86,7 @@ class Recorder:
             events = list(islice(self._waiting, _AT_ONCE))
             try:
                 await self._producer.send_encoded(
-                    [Outgoing(STOREFRONT_EVENTS, event.session_id, encode(event)) for event in events]
+                    [Outgoing(STOREFRONT_EVENTS, event.session_id, encode(event)) for event in events], choose=spread
                 )
             except Exception as error:
                 if is_transient(error):

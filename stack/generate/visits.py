@@ -19,7 +19,7 @@ from contracts.storefront import StorefrontEvent, StorefrontKind, encode
 from contracts.topics import STOREFRONT_EVENTS
 from kit.clock import Clock
 from kit.ids import new_id
-from kit.kafka import EventProducer, Outgoing
+from kit.kafka import EventProducer, Outgoing, spread
 from kit.transient import is_transient
 from stack.generate.shop import Buyer, Shelf, draw
 from stack.generate.stories import End, Step, Story, story
@@ -188,7 +188,7 @@ class Visits:
             events = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
             batch = [Outgoing(STOREFRONT_EVENTS, event.session_id, encode(event)) for event in events]
             try:
-                await self._producer.send_encoded(batch)
+                await self._producer.send_encoded(batch, choose=spread)
             except Exception as error:
                 if not is_transient(error):
                     raise

@@ -116,7 +116,7 @@ def whole(**fields: int) -> dict[str, dict[str, int]]:
     return {window.label: fields for window in Window}
 
 
-async def shows(redis: Redis, second: int, expected: dict[str, dict[str, int]], within: float = 30) -> None:
+async def shows(redis: Redis, second: int, expected: dict[str, dict[str, int]], within: float = 90) -> None:
     async def check() -> None:
         assert await shown(redis, second) == expected
 

@@ -34,7 +34,7 @@ class Broker:
         self.tries = 0
         self.grown = asyncio.Event()
 
-    async def send_encoded(self, batch: list[Outgoing]) -> None:
+    async def send_encoded(self, batch: list[Outgoing], *, choose: object) -> None:
         self.tries += 1
         await asyncio.sleep(0)
         if self.errors:
@@ -87,7 +87,7 @@ def test_a_session_is_a_header_or_a_cookie() -> None:
     ],
 )
 def test_devices(agent: str, device: str) -> None:
-    assert device_of(agent) == device
+    assert device_of(agent.encode()) == device
 
 
 def test_a_referrer_is_a_host() -> None:
