@@ -99,7 +99,7 @@ def picture(seconds: Live, minutes: Live, five: Live, currency: str) -> Renderab
     progress = seconds.progress
     age = seconds.at - progress.sampled_at
     state = Text(
-        f"{progress.counted:,} events counted, {progress.repeated:,} of them came again, {progress.late:,} late"
+        f"{progress.counted:,} events counted, {progress.late:,} of them late; {progress.repeated:,} came again"
     )
     if age > _STALE_SECONDS:
         told = "has not looked yet" if not progress.sampled_at else f"last looked {age:,} s ago"
