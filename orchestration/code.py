@@ -27,7 +27,7 @@ def main() -> None:
     log.info("dagster.manifest_ready", folder=str(settings.dbt_folder))
     server = [sys.executable, "-m", "dagster", "api", "grpc", "--module-name", "orchestration.definitions"]
     address = ["--host", settings.host, "--port", str(settings.port), "--location-name", home.LOCATION]
-    os.execv(sys.executable, [*server, *address, "--use-python-environment-entry-point"])  # noqa: S606
+    os.execv(sys.executable, [*server, *address, "--log-format", "json", "--use-python-environment-entry-point"])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Readiness is Dagster's own measure: each of its daemons has said so lately, with
 """
 
 import json
+import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -64,6 +65,7 @@ def main() -> None:
             workspace_load_target=WorkspaceFileTarget([str(workspace)]),
             heartbeat_tolerance_seconds=TOLERANCE,
         ) as controller:
+            logging.getLogger("dagster").handlers.clear()  # its lines go the way of all others, once
             controller.check_daemon_loop()
 
 

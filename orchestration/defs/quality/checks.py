@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import dagster as dg
-from sqlalchemy.engine import URL
 
 from orchestration.defs.cdc.assets import raw_key
 from orchestration.defs.quality.suites import SUITES, Suite
@@ -30,17 +30,12 @@ def _specs() -> Iterator[dg.AssetCheckSpec]:
             )
 
 
-def warehouse_url(settings: OrchestrationSettings) -> URL:
-    """The warehouse, as its transformer, for SQLAlchemy."""
-    return URL.create(
-        "postgresql+psycopg2",
-        username="transformer",
-        password=settings.transformer_password.get_secret_value(),
-        host=settings.warehouse_host,
-        port=settings.warehouse_port,
-        database=settings.warehouse_database,
-        query={"application_name": "great_expectations", "options": "-c statement_timeout=300000"},
-    )
+def warehouse_url(settings: OrchestrationSettings) -> str:
+    """The warehouse, as its transformer, for SQLAlchemy; a password may hold anything."""
+    password = quote(settings.transformer_password.get_secret_value(), safe="")
+    options = urlencode({"application_name": "great_expectations", "options": "-c statement_timeout=300000"})
+    place = f"{settings.warehouse_host}:{settings.warehouse_port}/{settings.warehouse_database}"
+    return f"postgresql+psycopg2://transformer:{password}@{place}?{options}"
 
 
 @dg.multi_asset_check(

@@ -112,6 +112,7 @@ async def test_a_bad_batch_stops_is_told_by_row_and_flows_once_it_is_mended(
     assert await warehouse.fetchval("SELECT unit_price FROM sales.fct_order_items WHERE order_item_id = $1", item) > 0
 
 
+@pytest.mark.timeout(300)
 async def test_the_suites_hold_and_name_what_breaks_them(warehouse: Any, orchestrated: None, tmp_path: Path) -> None:
     from orchestration.defs.quality.checks import warehouse_url
     from orchestration.defs.quality.expectations import Boundary, Verdict

@@ -12,6 +12,8 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from cdc.tables import CAPTURED
 from orchestration.settings import OrchestrationSettings
 
+pytestmark = pytest.mark.timeout(300)  # the graph is parsed by dbt first
+
 SNAPSHOT = Path(__file__).parent / "asset_keys.txt"
 
 
