@@ -314,7 +314,7 @@ def _owner(orders: Mapping[str, KnownOrder], order_id: str | None) -> str | None
 def _stranger(notification: Notification) -> Contact | None:
     """The recipient of what is for an address and no customer; None if there is a customer, not known yet."""
     address = notification.params.get(_RECIPIENT) if notification.order_id is None else None
-    return Contact("", address, "there", "", notification.created_at) if address else None
+    return Contact("", address, "operators", "", notification.created_at) if address else None
 
 
 def _address(contact: Contact, channel: Channel) -> str:

@@ -2,6 +2,8 @@
 arrive; marts that do not follow.
 """
 
+import datetime as dt
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -50,7 +52,7 @@ def describe(warehouse: Warehouse, checks: list[dg.AssetCheckEvaluation]) -> Ite
     """Each check and its rows."""
     for check in checks:
         found = check.metadata.get("dagster_dbt/failed_row_count") or check.metadata.get("found")
-        number = f": {found.value} rows" if found is not None else ""
+        number = f": {found.value} row{'s' if found.value != 1 else ''}" if found is not None else ""
         yield f"{check.asset_key.to_user_string()}: {check.check_name} ({check.severity.value.lower()}){number}"
         yield from (f"  {row}" for row in rows_of(warehouse, check))
 
@@ -65,7 +67,8 @@ def failed_runs(context: dg.RunFailureSensorContext, warehouse: Warehouse, alert
     reason = context.failure_event.message or "no reason given"
     details = list(describe(warehouse, checks)) or [reason]
     what = f"{len(checks)} checks failed" if len(checks) > 1 else "a check failed" if checks else "it broke off"
-    alerts.raise_alert(Alert(f"run/{run.run_id}", "run_failed", f"{run.job_name}: {what}", details, run.run_id))
+    key = _same(run.job_name, details)
+    alerts.raise_alert(Alert(key, "run_failed", f"{run.job_name}: {what}", details, run.run_id))
 
 
 @dg.run_status_sensor(
@@ -79,6 +82,11 @@ def warnings(context: dg.RunStatusSensorContext, warehouse: Warehouse, alerts: A
     run = context.dagster_run
     if checks := failed_checks(context.instance, run.run_id):
         title = f"{run.job_name}: {len(checks)} check{'s' if len(checks) > 1 else ''} warned"
-        alerts.raise_alert(
-            Alert(f"run/{run.run_id}", "check_failed", title, list(describe(warehouse, checks)), run.run_id)
-        )
+        details = list(describe(warehouse, checks))
+        alerts.raise_alert(Alert(_same(run.job_name, details), "check_failed", title, details, run.run_id))
+
+
+def _same(job: str, details: list[str]) -> str:
+    """The alert's key: what is wrong in the same way in each run of a job is told once a day."""
+    found = hashlib.sha256("\n".join(details).encode()).hexdigest()[:16]
+    return f"{job}/{dt.datetime.now(dt.UTC):%Y-%m-%d}/{found}"

@@ -25,15 +25,20 @@ KEPT_DAYS = 14
 """How long runs, their logs and what dbt wrote in them are kept."""
 
 _TABLES = """
-    SELECT schemaname AS schema, relname AS name, pg_total_relation_size(relid) AS bytes, n_live_tup AS rows,
-           n_dead_tup AS dead, n_mod_since_analyze AS modified,
-           pg_has_role(c.relowner, 'MEMBER') AS own
-    FROM pg_stat_user_tables JOIN pg_class AS c ON c.oid = relid
+    SELECT s.schemaname AS schema, s.relname AS name, pg_total_relation_size(s.relid) AS bytes, s.n_live_tup AS rows,
+           s.n_dead_tup AS dead, s.n_mod_since_analyze AS modified, pg_has_role(c.relowner, 'MEMBER') AS own
+    FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid
     ORDER BY bytes DESC
 """
 
 
-@dg.asset(key=["maintenance", "statistics"], group_name=GROUP, kinds={"postgres"}, pool=POOL)
+@dg.asset(
+    key=["maintenance", "statistics"],
+    deps=[["sales", "agg_sales_daily"], ["products", "agg_product_performance"]],  # the last ones to be built
+    group_name=GROUP,
+    kinds={"postgres"},
+    pool=POOL,
+)
 def statistics(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[Any]:
     """Planner statistics of the marts whose rows have changed by a tenth since the last; sizes of all tables."""
     tables = warehouse.ask(_TABLES)

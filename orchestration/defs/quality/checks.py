@@ -52,8 +52,10 @@ def raw_boundary(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetChe
     boundary = Boundary(warehouse_url(settings))
     selected = context.selected_asset_check_keys
     suites = [suite for suite in SUITES if any(key.asset_key == raw_key(suite.table) for key in selected)]
+    verdicts = []
     for number, suite in enumerate(suites, 1):
         verdict = boundary.run(suite)
+        verdicts.append(verdict)
         context.log.info(
             "%s (%d of %d): %d expectations, %d broken, %d warned",
             suite.table,
@@ -66,7 +68,7 @@ def raw_boundary(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetChe
         yield from _results(suite, verdict, selected)
     folder = settings.home / "docs" / "data"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    boundary.publish(folder)
+    boundary.publish(folder, verdicts)
 
 
 def _results(suite: Suite, verdict: Any, selected: Any) -> Iterator[dg.AssetCheckResult]:

@@ -3,10 +3,12 @@
 Imported where the suites are run: Great Expectations takes seconds to import, and the graph has to load without it.
 """
 
+import datetime as dt
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,8 +86,12 @@ class Boundary:
         for each in definition.run(result_format=dict(results)).results:
             _note(verdict, each)
 
-    def publish(self, folder: Path) -> None:
-        """Writes what was found as a site, in place of the one before."""
+    def publish(self, folder: Path, verdicts: Iterable[Verdict]) -> None:
+        """Writes what was found as a site, in place of the one before.
+
+        Its first page is ours and needs nothing from elsewhere; Great Expectations' own pages, which it leads to, fetch
+        their style and their filters from a content network.
+        """
         fresh = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         self._context.add_data_docs_site(
@@ -93,17 +99,43 @@ class Boundary:
             site_config={
                 "class_name": "SiteBuilder",
                 "show_how_to_buttons": False,
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(fresh)},
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(fresh / "details"),
+                },
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
             },
         )
         self._context.build_data_docs(site_names=["boundary"])
+        (fresh / "index.html").write_text(overview(verdicts))
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Surge: checks of the raw data</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 3rem auto; max-width: 56rem }}
+table {{ border-collapse: collapse; width: 100% }} td, th {{ padding: .4rem 1rem .4rem 0; text-align: left;
+vertical-align: top; border-top: 1px solid #eaecf0 }} .bad {{ color: #b42318 }} .odd {{ color: #b54708 }}</style>
+<h1>Checks of the raw data</h1><p>As of {now:%d %B %Y, %H:%M} UTC. <a href="details/">Every expectation</a></p>
+<table><tr><th>table<th>held<th>broken<th>unlike the day before<th>rows{rows}</table></html>"""
+
+
+def overview(verdicts: Iterable[Verdict]) -> str:
+    """The first page: each table, what held, what did not, and some of the rows."""
+    rows = []
+    for verdict in verdicts:
+        held = verdict.evaluated - len(verdict.broken) - len(verdict.warned)
+        named = "<br>".join(escape(", ".join(f"{key} {value}" for key, value in row.items())) for row in verdict.rows)
+        broken, warned = ("<br>".join(map(escape, names)) for names in (verdict.broken, verdict.warned))
+        rows.append(
+            f"<tr><td>{escape(verdict.table)}<td>{held} of {verdict.evaluated}"
+            f'<td class="bad">{broken}<td class="odd">{warned}<td>{named}'
+        )
+    return _PAGE.format(now=dt.datetime.now(dt.UTC), rows="".join(rows))
 
 
 def _types(suite: Suite) -> Iterator[Any]:

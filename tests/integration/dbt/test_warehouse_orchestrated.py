@@ -14,6 +14,7 @@ from contracts import topics
 from contracts.envelope import decode, registry
 from contracts.events import AlertRaised
 from kit.settings import Settings
+from tests.integration.dbt.conftest import Dbt
 from tests.integration.dbt.poison import MENDED, POISON
 
 AT_ONCE = {"ops": {"dbt": {"config": {"variables": {"grace": "0 seconds"}}}}}
@@ -122,7 +123,7 @@ async def test_the_suites_hold_and_name_what_breaks_them(warehouse: Any, orchest
     def run(suites: Sequence[Suite]) -> tuple[dict[str, Verdict], Path]:
         boundary = Boundary(warehouse_url(OrchestrationSettings()))
         verdicts = {suite.table: boundary.run(suite) for suite in suites}
-        boundary.publish(tmp_path / "data")
+        boundary.publish(tmp_path / "data", verdicts.values())
         return verdicts, tmp_path / "data" / "index.html"
 
     sound, _ = await asyncio.to_thread(run, SUITES)
@@ -140,4 +141,28 @@ async def test_the_suites_hold_and_name_what_breaks_them(warehouse: Any, orchest
 
     assert len(verdict[items.table].broken) == 3
     assert {row["id"] for row in verdict[items.table].rows} == {odd}
-    assert page.exists()
+    assert odd in page.read_text()
+    assert list((tmp_path / "data" / "details" / "validations").rglob("*.html"))
+
+
+@pytest.mark.timeout(300)
+async def test_the_warehouse_is_kept_in_shape_and_reported_on(warehouse: Any, dbt: Dbt, orchestrated: None) -> None:
+    from orchestration.defs.maintenance import assets, report
+    from orchestration.lib.warehouse import Warehouse
+    from orchestration.settings import OrchestrationSettings
+
+    if not await warehouse.fetchval("SELECT to_regclass('sales.agg_sales_daily')"):
+        assert (await dbt("build", grace="0 seconds")).success
+    chosen = [assets.statistics, assets.vacuum, report.weekly]
+
+    kept = await asyncio.to_thread(dg.materialize, chosen, resources={"warehouse": Warehouse()})
+
+    assert kept.success
+    orders, revenue = await warehouse.fetchrow(
+        "SELECT sum(orders), sum(revenue) FROM sales.agg_sales_daily"
+        " WHERE order_date >= current_date - 7 AND order_date < current_date"
+    )
+    [told] = kept.asset_materializations_for_node("reports__weekly")
+    assert told.metadata["orders"].value == (orders or 0)
+    assert told.metadata["revenue"].value == pytest.approx(float(revenue or 0))
+    assert "<h1>The week to" in (OrchestrationSettings().home / "docs" / "week" / "index.html").read_text()
