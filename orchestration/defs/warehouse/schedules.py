@@ -10,6 +10,7 @@
 All times are UTC. Runs of dbt wait for each other.
 """
 
+import datetime as dt
 from typing import Final
 
 import dagster as dg
@@ -120,12 +121,12 @@ def every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Skip
 
 @dg.sensor(job=daily, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
 def first_build(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Builds everything once as soon as something has arrived; a try that failed is left to the next day's run."""
+    """Builds everything once as soon as something has arrived; a try that failed is repeated an hour later."""
     if built(context.instance):
         return dg.SkipReason("everything was built before")
     if context.instance.get_latest_materialization_event(dg.AssetKey([RAW, "orders_orders"])) is None:
         return dg.SkipReason("no order has arrived yet")
-    return dg.RunRequest(run_key="first")
+    return dg.RunRequest(run_key=f"first/{dt.datetime.now(dt.UTC):%Y-%m-%dT%H}")
 
 
 SCHEDULES = [
