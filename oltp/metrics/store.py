@@ -39,7 +39,7 @@ PROGRESS: Final = f"{PREFIX}progress"
 CARTS: Final = f"{PREFIX}carts"
 CHECKOUTS: Final = f"{PREFIX}checkouts"
 
-VISIT_IDS_SECONDS: Final = 3600
+VISIT_IDS_SECONDS: Final = 900
 """For how long visitors' events are known again. An order's are for a day: its saga may send them again after hours."""
 
 
@@ -121,8 +121,8 @@ class LiveStore:
             for key, idle in ((CARTS, CART_IDLE_SECONDS), (CHECKOUTS, CHECKOUT_IDLE_SECONDS)):
                 given_up = now_ms - idle * 1000
                 pipeline.zremrangebyscore(key, "-inf", given_up)
-                # events that come late are no older than what is kept of their closing
-                pipeline.zremrangebyscore(f"{key}:closed", "-inf", now_ms - RETENTION_SECONDS * 1000)
+                # what was opened before a closing that is forgotten is given up itself
+                pipeline.zremrangebyscore(f"{key}:closed", "-inf", given_up)
                 pipeline.zcount(key, given_up, "+inf")
             _, _, carts, _, _, checkouts = await pipeline.execute()
         return carts, checkouts
