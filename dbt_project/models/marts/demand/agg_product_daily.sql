@@ -28,12 +28,12 @@ touched as materialized (
 {% endif %}
 
 {% set measures -%}
-        count(*) filter (where not is_deleted) as ordered_lines,
-        coalesce(sum(quantity) filter (where is_sale), 0) as units,
-        count(*) filter (where is_sale) as sold_lines,
+        (count(*) filter (where not is_deleted))::integer as ordered_lines,
+        coalesce(sum(quantity) filter (where is_sale), 0)::integer as units,
+        (count(*) filter (where is_sale))::integer as sold_lines,
         -- sums of integers: their state is a number, that of a sum of numerics is ten times as large
         coalesce(sum((amount * 100)::integer) filter (where is_sale), 0) * 0.01 as revenue,
-        coalesce(sum(quantity) filter (where is_cancelled), 0) as cancelled_units
+        coalesce(sum(quantity) filter (where is_cancelled), 0)::integer as cancelled_units
 {%- endset %}
 sold as (
     {% if is_incremental() %}
