@@ -19,8 +19,7 @@ select
     products.updated_at,
     products.is_deleted,
     products._emitted_at,
-    categories._emitted_at as _category_emitted_at,
-    now() as _built_at
+    categories._emitted_at as _category_emitted_at
 from {{ ref('stg_catalog__products') }} as products
 left join {{ ref('stg_catalog__categories') }} as categories using (category_id)
 {% if is_incremental() %}
