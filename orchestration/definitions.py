@@ -14,7 +14,7 @@ from orchestration.lib.warehouse import Warehouse
 
 defs = dg.Definitions(
     assets=[
-        *cdc.specs(),
+        *cdc.specs(project.freshness_of_sources()),
         assets.models,
         *months.FACTS,
         *project.exposures(),

@@ -51,6 +51,7 @@ def instance_configuration(settings: OrchestrationSettings) -> dict[str, Any]:
             "poll_interval_seconds": 60,
         },
         "retention": {"schedule": ticks, "sensor": ticks},
+        "freshness": {"enabled": True},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }

@@ -4,7 +4,7 @@ Neither is made by Dagster: Debezium and its sinks write them all the time. They
 piece, and are told of by ``sensors.raw_tables``, which sees what has arrived.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import dagster as dg
@@ -22,7 +22,7 @@ def raw_key(table: str) -> dg.AssetKey:
     return dg.AssetKey([RAW, table])
 
 
-def specs() -> Iterator[dg.AssetSpec]:
+def specs(freshness: Mapping[dg.AssetKey, dg.FreshnessPolicy]) -> Iterator[dg.AssetSpec]:
     """A topic and a raw table for each of the shop's tables that are captured, and for what visitors do."""
     streams = [(table.raw, table.topic, f"Changes of the shop's {table.name}.") for table in CAPTURED]
     streams.append((EVENTS_TABLE, topics.STOREFRONT_EVENTS, "What visitors do: views, searches, carts, checkouts."))
@@ -38,4 +38,5 @@ def specs() -> Iterator[dg.AssetSpec]:
             group_name=RAW,
             kinds={"postgres"},
             metadata={"dagster/table_name": f"warehouse.raw.{table}"},
+            freshness_policy=freshness.get(raw_key(table)),
         )

@@ -1,11 +1,12 @@
 """The dbt project as Dagster sees it: the manifest, the names, and how dbt is called."""
 
+import datetime as dt
 import json
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
@@ -13,8 +14,21 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 from orchestration import manifest
 from orchestration.settings import OrchestrationSettings
 
-BOUNDARY = "boundary"
-"""Tag of the tests that stand between raw and the marts."""
+DAILY_ONLY: Final = (
+    ["customers", "agg_segments"],
+    ["customers", "agg_cohorts_monthly"],
+    ["customers", "agg_lifetime_value"],
+    ["customers", "dim_customers_history"],
+    ["snapshots", "snap_customers"],
+    ["intermediate", "int_product_windows"],
+    ["products", "agg_product_performance"],
+    ["experiments", "agg_experiment_results"],
+)
+"""What changes with the day: who is at risk, what sold in thirty days, who was who."""
+
+_BY_HOUR: Final = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=4), warn_window=dt.timedelta(hours=2))
+_BY_DAY: Final = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=50), warn_window=dt.timedelta(hours=26))
+"""How old a model may be: one run of its schedule may be missed."""
 
 
 class Names(DagsterDbtTranslator):
@@ -22,6 +36,13 @@ class Names(DagsterDbtTranslator):
 
     def __init__(self) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """The spec of a resource, and of a model how old it may be."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if unique_id.startswith("source."):
+            return spec
+        return spec.replace_attributes(freshness_policy=_BY_DAY if list(spec.key.path) in DAILY_ONLY else _BY_HOUR)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The folder of a mart's area, or the layer."""
@@ -60,6 +81,22 @@ def resource() -> DbtCliResource:
 def names() -> Names:
     """The translator from dbt's names to Dagster's."""
     return Names()
+
+
+def freshness_of_sources() -> dict[dg.AssetKey, dg.FreshnessPolicy]:
+    """How old the newest row of a raw table may be, as the project says of its sources."""
+    found = {}
+    for source in graph()["sources"].values():
+        limits = source.get("freshness") or {}
+        warn, fail = (_window(limits.get(name) or {}) for name in ("warn_after", "error_after"))
+        if fail:
+            key = dg.AssetKey(source["config"]["meta"]["dagster"]["asset_key"])
+            found[key] = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
+    return found
+
+
+def _window(limit: Mapping[str, Any]) -> dt.timedelta | None:
+    return dt.timedelta(**{f"{limit['period']}s": limit["count"]}) if limit.get("count") else None
 
 
 def exposures() -> list[dg.AssetSpec]:

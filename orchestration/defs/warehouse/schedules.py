@@ -21,6 +21,7 @@ from orchestration.defs.maintenance import assets as maintenance
 from orchestration.defs.maintenance import report
 from orchestration.defs.quality.checks import raw_boundary
 from orchestration.defs.warehouse.assets import models
+from orchestration.defs.warehouse.project import DAILY_ONLY
 from orchestration.lib.warehouse import Warehouse
 
 FAST: Final = (
@@ -31,18 +32,6 @@ FAST: Final = (
     ["sales", "agg_orders_hourly"],
     ["sales", "agg_orders_daily"],
 )
-DAILY_ONLY: Final = (
-    ["customers", "agg_segments"],
-    ["customers", "agg_cohorts_monthly"],
-    ["customers", "agg_lifetime_value"],
-    ["customers", "dim_customers_history"],
-    ["snapshots", "snap_customers"],
-    ["intermediate", "int_product_windows"],
-    ["products", "agg_product_performance"],
-    ["experiments", "agg_experiment_results"],
-)
-"""What changes with the day: who is at risk, what sold in thirty days, who was who."""
-
 RETRIES: Final = {"dagster/max_retries": "2"}
 """Of a run whose process was lost; a step that failed decides for itself (see ``assets``)."""
 

@@ -73,3 +73,8 @@ def test_the_boundary_is_checked_before_dbt_builds(defs: dg.Definitions) -> None
     }
 
     assert "great_expectations" in upstream
+
+
+def test_tables_and_marts_say_how_old_they_may_be(graph: AssetGraph) -> None:
+    for path in (["raw", "orders_orders"], ["sales", "fct_orders"], ["customers", "agg_segments"]):
+        assert graph.get(dg.AssetKey(path)).freshness_policy_or_from_metadata, path
