@@ -85,7 +85,7 @@ def names() -> Names:
 
 def freshness_of_sources() -> dict[dg.AssetKey, dg.FreshnessPolicy]:
     """How old the newest row of a raw table may be, as the project says of its sources."""
-    found = {}
+    found: dict[dg.AssetKey, dg.FreshnessPolicy] = {}
     for source in graph()["sources"].values():
         limits = source.get("freshness") or {}
         warn, fail = (_window(limits.get(name) or {}) for name in ("warn_after", "error_after"))
