@@ -15,6 +15,7 @@ from contracts import topics
 from contracts.storefront import StorefrontKind
 from kit.bookmarks import BookmarkedConsumer, Move
 from kit.clock import Clock
+from kit.kafka import BREATH
 from kit.settings import Settings
 from oltp.metrics.domain import DEAD_LETTERS, OF_ORDER, OF_VISIT, RETENTION_SECONDS, Fact, Tidings, identity, place
 from oltp.metrics.store import LiveStore
@@ -24,7 +25,6 @@ log = structlog.get_logger()
 GROUP: Final = "live-metrics"
 READS: Final = (topics.ORDER_EVENTS, topics.STOREFRONT_EVENTS, topics.DEAD_LETTERS)
 
-BREATH: Final = 0.25
 MOST_RECORDS: Final = 10_000
 AT_ONCE: Final = 500
 """Records that one script takes: about a millisecond in which Redis serves nobody else."""

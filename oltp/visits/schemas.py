@@ -12,8 +12,8 @@ _ID = "0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4e"
 _UUID7 = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _VISIBLE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
-_Quantity = Annotated[int, Field(ge=1, le=10_000)]
-_Number = Annotated[int, Field(ge=0, le=10_000_000)]
+_Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+_Number = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
 
 
 class Shown(BaseModel):
@@ -33,6 +33,7 @@ class _PageEvent(BaseModel):
     )
     age_ms: int = Field(
         default=0,
+        strict=True,
         ge=0,
         le=OLDEST_MS,
         description="How long ago, in milliseconds: visitors' clocks are wrong.",

@@ -189,6 +189,7 @@ def test_what_is_left_at_the_end_is_sent() -> None:
         {"kind": "checkout_start", "shown": {"experiment": "button"}},
         {"kind": "checkout_start", "age_ms": 86_400_000},
         {"kind": "checkout_start", "price": 1},
+        {"kind": "checkout_start", "age_ms": False},
         {"kind": "checkout_start", "event_id": "6f0c2b1e-0a41-4a4f-9f57-1d0a3b8a9d55"},
     ],
 )
