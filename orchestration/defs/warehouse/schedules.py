@@ -80,7 +80,8 @@ def has_new(warehouse: Warehouse, fact: tuple[str, str], table: str) -> bool:
     taken = (
         sql.SQL("(SELECT max(_emitted_at) FROM {})").format(sql.Identifier(*fact)) if there[0]["there"] else sql.NULL
     )
-    query = sql.SQL("SELECT EXISTS (SELECT FROM raw.{} WHERE __emitted_at > coalesce({}, {}::timestamptz)) AS new")
+    # counted, not EXISTS: for the first row alone the planner would read the table from its beginning
+    query = sql.SQL("SELECT count(*) > 0 AS new FROM raw.{} WHERE __emitted_at > coalesce({}, {}::timestamptz)")
     query = query.format(sql.Identifier(table), taken, sql.Literal("-infinity"))
     return bool(warehouse.ask(query)[0]["new"])
 
