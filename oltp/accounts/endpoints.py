@@ -3,11 +3,11 @@
 import uuid
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from kit.auth import CurrentUser
+from kit.auth import CurrentAdmin, CurrentUser
 from kit.db import ReadSessionDep, WriteSessionDep
-from kit.errors import BadRequest, Invalid, Unauthorized, Unavailable, responses
+from kit.errors import BadRequest, Forbidden, Invalid, Unauthorized, Unavailable, responses
 from oltp.accounts.errors import (
     AddressNotFound,
     EmailTaken,
@@ -18,12 +18,16 @@ from oltp.accounts.errors import (
     TooManyLogins,
     TooManyRegistrations,
 )
+from oltp.accounts.repository import Users
 from oltp.accounts.schemas import (
     AddressCreate,
     AddressList,
     AddressUpdate,
     ChangeEmail,
     ChangePassword,
+    CustomerQuery,
+    FoundCustomer,
+    FoundCustomers,
     Login,
     Profile,
     ProfileUpdate,
@@ -264,3 +268,18 @@ async def make_default_address(address_id: uuid.UUID, principal: CurrentUser, bo
 async def delete_address(address_id: uuid.UUID, principal: CurrentUser, book: AddressBookDep) -> None:
     """Deletes it; if it was the default, the newest other one becomes it."""
     await book.delete(principal, str(address_id))
+
+
+@router.get(
+    "/api/admin/customers",
+    tags=[_ACCOUNT],
+    summary="Find customers",
+    response_model=FoundCustomers,
+    responses=responses(Unauthorized, Forbidden),
+)
+async def find_customers(
+    _: CurrentAdmin, session: ReadSessionDep, query: Annotated[CustomerQuery, Query()]
+) -> FoundCustomers:
+    """By the beginning of a word of their name, or of their email address; their id narrows other lists."""
+    found = await Users(session).customers(query.q.strip(), limit=query.limit)
+    return FoundCustomers(items=[FoundCustomer.model_validate(user) for user in found])

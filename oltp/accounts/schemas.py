@@ -115,6 +115,30 @@ class Profile(_Read):
     updated_at: dt.datetime = Field(description="When it last changed.", examples=["2026-03-01T12:00:00Z"])
 
 
+class CustomerQuery(_Write):
+    """Which customers to find."""
+
+    q: Annotated[str, StringConstraints(max_length=100, pattern=_VISIBLE)] = Field(
+        description="The beginning of a word of their name, or of their email address.", examples=["lovel"]
+    )
+    limit: int = Field(default=20, ge=1, le=100, description="Most of them.", examples=[20])
+
+
+class FoundCustomer(_Read):
+    """A customer as an admin finds them."""
+
+    id: uuid.UUID = Field(description="User id.", examples=[_ID])
+    name: str = Field(description="Full name.", examples=["Ada Lovelace"])
+    email: str = Field(description="Email address.", examples=["ada@example.com"])
+    created_at: dt.datetime = Field(description="When the account was opened.", examples=["2026-03-01T12:00:00Z"])
+
+
+class FoundCustomers(_Read):
+    """The customers that were found, by name."""
+
+    items: list[FoundCustomer] = Field(description="Customers.")
+
+
 class ProfileUpdate(_Write):
     """What to change; what is left out or null stays."""
 

@@ -251,3 +251,23 @@ class TestAddresses:
     async def test_an_id_that_is_none_is_422(self, api: httpx.AsyncClient):
         ada = await register(api)
         assert (await api.get(f"{MINE}/1", headers=ada.headers)).status_code == 422
+
+
+async def test_admins_find_customers_by_what_they_remember(desk: Desk, api: httpx.AsyncClient):
+    ada = await register(api)
+    token = issue_access_token(desk.resources.settings, Principal(new_id(), Role.ADMIN), dt.datetime.now(dt.UTC))
+    admin = {"Authorization": f"Bearer {token}"}
+
+    async def found(q: str) -> set[str]:
+        answer = await api.get("/api/admin/customers", params={"q": q, "limit": 100}, headers=admin)
+        assert answer.status_code == 200, answer.text
+        return {item["id"] for item in answer.json()["items"]}
+
+    for q in (ada.email[:20].upper(), ada.email):
+        assert await found(q) == {ada.id}
+    assert await found(f"%{ada.email[1:20]}") == set()
+    assert (await api.get("/api/admin/customers", params={"q": "lovelace"}, headers=ada.headers)).status_code == 403
+    assert (await api.get("/api/admin/customers", params={"q": " "}, headers=admin)).status_code == 422
+    await api.patch("/api/users/me", json={"name": f"Zoe von {ada.id[-12:]}_x"}, headers=ada.headers)
+    assert await found(ada.id[-12:]) == {ada.id}
+    assert await found(f"{ada.id[-12:]}%x") == set()
