@@ -93,7 +93,7 @@ SUITES: Final = (
         key=("id",),
         large=True,
         types={"id": _UUID, "user_id": _UUID, "status": _TEXT, "total_amount": _MONEY, "created_at": _TIME},
-        between=(Between("total_amount", most=100_000),),
+        between=(Between("total_amount", most=1_000_000),),
         references=(Reference("user_id", "accounts_users"),),
         moment="created_at",
         mixtures=(
@@ -106,7 +106,7 @@ SUITES: Final = (
         key=("id",),
         large=True,
         types={"order_id": _UUID, "product_id": _UUID, "quantity": _NUMBER, "price_at_purchase": _MONEY},
-        between=(Between("quantity", most=1_000), Between("price_at_purchase", most=50_000)),
+        between=(Between("quantity", most=100_000), Between("price_at_purchase", most=100_000)),
         references=(Reference("product_id", "catalog_products"),),
     ),
     Suite(
@@ -114,7 +114,7 @@ SUITES: Final = (
         key=("order_id",),
         large=True,
         types={"order_id": _UUID, "amount": _MONEY, "status": _TEXT},
-        between=(Between("amount", most=100_000),),
+        between=(Between("amount", most=1_000_000),),
         references=(Reference("order_id", "orders_orders"),),
         moment="created_at",
         mixtures=(Mixture("outcomes", "status"),),
@@ -141,7 +141,7 @@ SUITES: Final = (
         key=("id",),
         large=False,
         types={"id": _UUID, "price": _MONEY},
-        between=(Between("price", most=50_000),),
+        between=(Between("price", most=100_000),),
     ),
     Suite(
         "accounts_users",

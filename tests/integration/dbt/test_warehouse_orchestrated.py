@@ -131,7 +131,7 @@ async def test_the_suites_hold_and_name_what_breaks_them(warehouse: Any, orchest
 
     await warehouse.execute("""
         CREATE TEMP TABLE odd AS SELECT id FROM raw.orders_order_items WHERE __op <> 'd' LIMIT 1;
-        UPDATE raw.orders_order_items SET quantity = 5000, product_id = gen_random_uuid(),
+        UPDATE raw.orders_order_items SET quantity = 5000000, product_id = gen_random_uuid(),
             __emitted_at = now() - interval '1 hour' WHERE id = (SELECT id FROM odd);
     """)
     odd = str(await warehouse.fetchval("SELECT id FROM odd"))
