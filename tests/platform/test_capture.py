@@ -15,6 +15,7 @@ from cdc.catalogue import Table
 from cdc.connect import ConnectClient
 from cdc.settings import CdcSettings
 from cdc.sink import EVENTS_TOPIC, TABLES
+from cdc.source import CONNECTOR, OUTBOX_TABLE, connector
 from cdc.tables import BY_NAME
 from stack.kafka import admin as kafka_admin
 from tests.faults.rig import Rig
@@ -190,15 +191,26 @@ async def test_everything_is_copied_anew_while_orders_come(rig: Rig, capture: Cd
     await equal(capture, tables)
 
 
-async def test_what_was_withdrawn_is_copied_when_it_is_published_again(
+async def test_a_shop_that_published_its_outbox_alone_is_taken_up_from_its_slot(
     rig: Rig, capture: CdcSettings, tables: list[Table], books: Any
 ) -> None:
-    await publishing.withdraw(books)
+    before = {
+        **connector(capture.source),
+        "table.include.list": OUTBOX_TABLE.replace(".", r"\."),
+        "skipped.operations": "u,d,t",
+    }
+    async with ConnectClient(capture.connect_url) as worker:
+        await publishing.withdraw(books)
+        await worker.put(CONNECTOR, before)
+        await worker.wait_healthy(CONNECTOR)
+    slot = await books.fetchval("SELECT slot_name FROM pg_replication_slots")
     await rig.load(rate=5, seconds=1)
 
     said = await run.ensure(capture)
 
     assert "rows copied" in said
+    assert slot == await books.fetchval("SELECT slot_name FROM pg_replication_slots")
+    await rig.load(rate=5, seconds=1)
     await equal(capture, tables)
 
 

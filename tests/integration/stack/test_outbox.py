@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from cdc.connect import ConnectClient
@@ -22,6 +23,7 @@ from stack import instance as instances
 from stack.database import Server, wait_streaming
 from stack.definitions import CONNECT, PROCESSES
 from stack.supervision import Supervisor
+from stack.watchdog import measure
 
 
 @pytest.fixture
@@ -121,6 +123,15 @@ async def test_a_quiet_shop_keeps_no_log_back(database: Database) -> None:
             if lag is not None and lag < 1024 * 1024:
                 return
             await asyncio.sleep(0.5)
+
+
+async def test_the_log_that_the_slot_keeps_back_is_a_metric(database: Database) -> None:
+    await measure(database, alert_mb=3)
+
+    retained = REGISTRY.get_sample_value("surge_slot_retained_bytes", {"slot": SLOT})
+    assert retained is not None
+    assert 0 <= retained < 64 * 2**20
+    assert REGISTRY.get_sample_value("surge_slot_alert_bytes", {"slot": SLOT}) == 3 * 2**20
 
 
 async def test_a_connection_that_broke_heals_by_itself(
