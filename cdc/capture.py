@@ -22,7 +22,7 @@ def _sql_name(table: str) -> str:
 
 
 async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> list[str]:
-    """Has every change of the tables published from now on; returns the names of those that were not yet.
+    """Has every change of these tables published from now on, and of no others; returns the names of the new ones.
 
     ``connection`` is the owner's; ``reader`` is the role that Debezium has. The tables are locked against writing for
     the moment of the change, so that no transaction is half captured: what began before it is over, and in a snapshot
@@ -34,7 +34,8 @@ async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> l
     published = {row[0] for row in await connection.fetch(_PUBLISHED, PUBLICATION)}
     fresh = [table for table in tables if table.name not in published]
     identities = [table for table in tables if not table.captured.hot and not table.old_rows]
-    if not fresh and not identities:
+    surplus = sorted(published - {table.name for table in tables} - {OUTBOX_TABLE})
+    if not fresh and not identities and not surplus:
         return []
     names = ", ".join(_sql_name(table.name) for table in fresh)
     statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"]
@@ -46,6 +47,8 @@ async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> l
         statements.append(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
         statements.append(f"ALTER PUBLICATION {PUBLICATION} SET (publish = 'insert, update, delete')")
         statements.append(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE {names}")
+    if surplus:
+        statements.append(f"ALTER PUBLICATION {PUBLICATION} DROP TABLE {', '.join(map(_sql_name, surplus))}")
     await _patiently(connection, "; ".join(statements))
     return [table.name for table in fresh]
 

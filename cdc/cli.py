@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, Final, TypeVar
@@ -23,7 +24,7 @@ from cdc.views import ViewError
 
 T = TypeVar("T")
 
-console: Final = Console(highlight=False)
+console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 app: Final = typer.Typer(
     help="The shop's changes on their way into the warehouse.",
     add_completion=False,

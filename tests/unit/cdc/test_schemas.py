@@ -25,10 +25,10 @@ ORDERS = Table(
     ("id",),
     old_rows=False,
 )
-TRANSITIONS = Table(
-    BY_NAME["orders.order_transitions"],
-    (Column("order_id", "uuid", nullable=False), Column("sequence", "integer", nullable=False)),
-    ("order_id", "sequence"),
+PRICES = Table(
+    BY_NAME["catalog.price_history"],
+    (Column("product_id", "uuid", nullable=False), Column("version", "integer", nullable=False)),
+    ("product_id", "version"),
     old_rows=True,
 )
 
@@ -48,7 +48,7 @@ def test_only_the_key_must_be_there() -> None:
     fields = sink.value_schema(ORDERS)["fields"]
 
     assert [field["field"] for field in fields if not field["optional"]] == ["id"]
-    assert [field["field"] for field in sink.key_schema(TRANSITIONS)["fields"]] == ["order_id", "sequence"]
+    assert [field["field"] for field in sink.key_schema(PRICES)["fields"]] == ["product_id", "version"]
 
 
 @pytest.mark.parametrize("type_", ["uuid[]", "point", "numeric"])
@@ -65,13 +65,13 @@ def test_what_is_older_than_a_column_gets_what_the_shop_gave_it() -> None:
 
 
 def test_every_topic_has_its_schemas() -> None:
-    connector = sink.tables_connector(WAREHOUSE, [ORDERS, TRANSITIONS])
+    connector = sink.tables_connector(WAREHOUSE, [ORDERS, PRICES])
 
     for topic in connector["topics"].split(","):
         assert orjson.loads(connector[f"key.converter.schema.{topic}"])["type"] == "struct"
         assert orjson.loads(connector[f"value.converter.schema.{topic}"])["type"] == "struct"
         table = re.sub(connector["transforms.table.regex"], r"\1_\2", topic)
-        assert table in {ORDERS.raw, TRANSITIONS.raw}
+        assert table in {ORDERS.raw, PRICES.raw}
 
 
 def test_a_raw_table_has_its_sources_columns_and_where_rows_came_from() -> None:
