@@ -21,6 +21,12 @@ def _sql_name(table: str) -> str:
     return ".".join(map(quoted, table.split(".")))
 
 
+async def unpublished(connection: Any, tables: Sequence[Table]) -> list[Table]:
+    """Those of the tables whose changes are not published."""
+    published = {row[0] for row in await connection.fetch(_PUBLISHED, PUBLICATION)}
+    return [table for table in tables if table.name not in published]
+
+
 async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> list[str]:
     """Has every change of these tables published from now on, and of no others; returns the names of the new ones.
 

@@ -25,10 +25,13 @@ async def prepare(settings: CdcSettings) -> Prepared:
         tables = await catalogue.read(shop)
         names = [table.topic for table in tables]
         changes = [f"{topic} created" for topic in await topics.ensure(settings.kafka_bootstrap, names)]
+        unpublished = {table.raw for table in await capture.unpublished(shop, tables)}
         async with settings.warehouse() as warehouse:
             await state.ensure(warehouse)
-            evolution = await raw.ensure(warehouse, tables)
-            await state.forget(warehouse, evolution.stale)
+            # before it is published: if this is broken off, the next run knows that there are changes it has missed
+            async with warehouse.transaction():
+                evolution = await raw.ensure(warehouse, tables)
+                await state.forget(warehouse, evolution.stale | unpublished)
             known = await state.copies(warehouse)
         changes += evolution.changes
         published = await capture.publish(shop, tables, reader=settings.debezium_role)
@@ -37,8 +40,7 @@ async def prepare(settings: CdcSettings) -> Prepared:
         if await worker.put(CONNECTOR, connector(settings.source)):
             changes.append(f"{CONNECTOR} configured")
         await worker.wait_healthy(CONNECTOR)
-    # what was not published for a while has missed changes
-    uncopied = [table for table in tables if table.raw not in known or table.name in published]
+    uncopied = [table for table in tables if table.raw not in known]
     return Prepared(tuple(tables), tuple(uncopied), tuple(changes))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from stack import tools
-from stack.definitions import DOCSTORE, KAFKA
+from stack.definitions import CONNECT, DOCSTORE, KAFKA, SINK
 from stack.errors import StackError
 from stack.instance import ROOT, SHARED
 
@@ -101,7 +101,8 @@ def classpath(server: str) -> str:
 
 
 def _archive(server: str) -> Path:
-    return CDS / f"{server}-{tools.java_version()}.jsa"
+    """Both Connect workers run the same classes."""
+    return CDS / f"{CONNECT if server == SINK else server}-{tools.java_version()}.jsa"
 
 
 def archive_options(server: str, fresh: Path) -> list[str]:

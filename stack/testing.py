@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from stack import environment
-from stack.definitions import SERVERS, SHOP, SINK, WAREHOUSE
+from stack.definitions import SERVERS, SHOP, SINK, WAREHOUSE, Part
 from stack.display import Progress, console
 from stack.errors import StackError
 from stack.instance import LANE_PORTS, ROOT, Instance, test_instance
@@ -201,8 +201,11 @@ def _run_on_stack(
         with Progress(f"test stack ({kind.name}, ports {instance.port_base}…)") as progress:
             from stack.up import Start
 
-            names = [name for name, process in instance.processes.items() if process.role in kind.roles]
-            asyncio.run(Start(instance, progress, names, seeded=kind.seeded).run())
+            for part in Part:  # the platform after the shop, as `surge up` does
+                names = [name for name in instance.names(part) if instance.processes[name].role in kind.roles]
+                if names:
+                    seeded = kind.seeded and part is Part.SHOP
+                    asyncio.run(Start(instance, progress, names, seeded=seeded).run())
         code = _pytest(arguments, {**variables, **_settings(instance)}, kind, coverage)
         if code not in (0, NO_TESTS):
             kept = _keep_logs(instance, kind)

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import asyncpg
+import pytest
 
 from cdc.catalogue import Table
 from cdc.settings import CdcSettings
@@ -12,23 +13,25 @@ from tests.faults.rig import Rig
 from tests.platform.conftest import equal
 
 SERVERS = ("connect", "sink", "kafka", "warehouse")
-HEALED = 60.0
-"""Seconds after which a commit must come through again."""
+HEALED = 110.0
+"""Seconds after which a commit must come through again, on a machine that does other things as well."""
 
 
+@pytest.mark.timeout(500)
 async def test_killed_servers_cost_no_row(rig: Rig, capture: CdcSettings, tables: list[Table]) -> None:
-    loading = asyncio.Event()
-    load = asyncio.create_task(_until(rig, loading))
+    enough = asyncio.Event()
     healed: dict[str, float] = {}
-    for process in SERVERS:
-        await asyncio.sleep(1)
-        pid = rig.kill(process)
-        killed = time.monotonic()
-        await _comes_through(capture, deadline=killed + HEALED)
-        healed[process] = time.monotonic() - killed
-        assert rig.state(process).pid not in (0, pid)
-    loading.set()
-    orders = await load
+    async with asyncio.TaskGroup() as group:
+        load = group.create_task(_until(rig, enough))
+        for process in SERVERS:
+            await asyncio.sleep(1)
+            pid = rig.kill(process)
+            killed = time.monotonic()
+            await _comes_through(capture, deadline=killed + HEALED)
+            healed[process] = time.monotonic() - killed
+            assert rig.state(process).pid not in (0, pid)
+        enough.set()
+    orders = load.result()
 
     report = await equal(capture, tables)
 
@@ -50,11 +53,7 @@ async def _comes_through(capture: CdcSettings, *, deadline: float) -> None:
     async with capture.shop() as shop:
         at = await shop.fetchval("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
         user = await shop.fetchval("UPDATE accounts.users SET phone = phone WHERE role = 'admin' RETURNING id")
-    while True:
-        async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-            lsn = await _lsn(capture, user)
-        if lsn >= at:
-            return
+    while await _lsn(capture, user) < at:
         assert time.monotonic() < deadline, "the change has not come into the warehouse"
         await asyncio.sleep(0.1)
 
