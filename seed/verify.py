@@ -276,15 +276,18 @@ class _Looker:
         """What an offer sells more, by room of the shop, against the weeks of the same products without one."""
         draft = self._shop.goods.draft
         ratio = self._shop.goods.prices / np.median(self._shop.goods.prices, axis=0)
-        week_total = np.maximum(sold.sum(axis=1, keepdims=True), 1)
-        share = sold / week_total
+        # against the same category's sales in the same week, so that seasons do not pass for prices
+        by_category = np.zeros((self._plan.weeks, len(CATEGORIES)))
+        np.add.at(by_category.T, draft.category, sold.T)
+        week_total = by_category[:, draft.category]
         # in a week in which everything is on offer, no offer stands out
         calm = (ratio < 0.93).mean(axis=1, keepdims=True) < 0.12
         offered, plain = (ratio < 0.93) & calm, np.abs(ratio - 1) < 0.02
         for_sale = (np.arange(self._plan.weeks)[:, None] >= draft.available[:, 0]) & (
             np.arange(self._plan.weeks)[:, None] < draft.available[:, 1]
         )
-        usual = (share * (plain & for_sale)).sum(axis=0) / np.maximum((plain & for_sale).sum(axis=0), 1)
+        bought = plain & for_sale
+        usual = (sold * bought).sum(axis=0) / np.maximum((week_total * bought).sum(axis=0), 1)
         result = {}
         for group, numbers in taste.GROUPS.items():
             room = (draft.category >= numbers.start) & (draft.category < numbers.stop)
