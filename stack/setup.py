@@ -19,6 +19,7 @@ from kit import telemetry
 from kit.settings import Settings
 from stack import database, demo, kafka, warehouse
 from stack.database import Server
+from stack.errors import StackError
 from stack.warehouse import Warehouse
 
 log = structlog.get_logger()
@@ -36,14 +37,24 @@ class SetupSettings(Settings):
     warehouse_password: SecretStr | None = Field(
         default=None, description="Of the warehouse's superuser; without it, there is no data platform."
     )
+    loader_password: SecretStr = SecretStr("")
+    transformer_password: SecretStr = SecretStr("")
+    analyst_password: SecretStr = SecretStr("")
     setup_demo: bool = Field(default=True, description="Whether an empty shop is filled with the demo's data.")
 
     def warehouse(self) -> Warehouse | None:
         """The warehouse's server, if there is one."""
         if self.warehouse_password is None:
             return None
-        secret = {key: os.environ[key] for key in warehouse.PASSWORDS.values()}
-        secret["SURGE_WAREHOUSE_PASSWORD"] = self.warehouse_password.get_secret_value()
+        passwords = {
+            "SURGE_WAREHOUSE_PASSWORD": self.warehouse_password,
+            warehouse.PASSWORDS[warehouse.LOADER]: self.loader_password,
+            warehouse.PASSWORDS[warehouse.TRANSFORMER]: self.transformer_password,
+            warehouse.PASSWORDS[warehouse.ANALYST]: self.analyst_password,
+        }
+        secret = {name: password.get_secret_value() for name, password in passwords.items()}
+        if missing := [name for name, password in secret.items() if not password]:
+            raise StackError(f"the warehouse's roles need passwords: {', '.join(missing)}")
         return Warehouse(self.warehouse_host, self.warehouse_port, secret)
 
     def server(self) -> Server:
