@@ -11,8 +11,8 @@ from cdc.connect import ConnectClient, ConnectError
 from cdc.settings import CdcSettings
 
 
-async def hold(settings: CdcSettings) -> bool:
-    """Stops the sinks, if there are any; whether there were.
+async def hold(settings: CdcSettings) -> set[str]:
+    """Stops the sinks that there are; returns their names.
 
     Raises:
         ConnectError: if the worker is there, but does not stop them.
@@ -21,11 +21,11 @@ async def hold(settings: CdcSettings) -> bool:
         try:
             known = set(await worker.names())
         except ConnectError:
-            return False  # a worker that is away writes nothing
+            return set()  # a worker that is away writes nothing
         held = known & {sink.TABLES, sink.EVENTS}
         for name in held:
             await worker.stop(name)
-    return bool(held)
+    return held
 
 
 async def migrate(settings: CdcSettings, upgrade: Callable[[], Awaitable[str]]) -> str:
@@ -34,9 +34,8 @@ async def migrate(settings: CdcSettings, upgrade: Callable[[], Awaitable[str]]) 
     try:
         done = await upgrade()
     except BaseException:
-        if held:
-            async with ConnectClient(settings.sink_url) as worker:
-                for name in (sink.TABLES, sink.EVENTS):
-                    await worker.resume(name)
+        async with ConnectClient(settings.sink_url) as worker:
+            for name in held:
+                await worker.resume(name)
         raise
     return f"{done}; capture: {await run.ensure(settings)}" if held else done
