@@ -224,15 +224,9 @@ async def _recorded(settings: RushSettings, order_ids: list[str]) -> list[float]
 
 
 def draw(latency: Latency, file: str) -> None:
-    """Saves the distributions as a picture.
+    """Saves the distributions as a picture."""
+    import matplotlib.pyplot as plt
 
-    Raises:
-        StackError: if matplotlib is not installed.
-    """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise StackError("a picture needs matplotlib: it is among the development dependencies") from None
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     shown = ((latency.placement, PLACEMENT_GOAL_MS), (latency.by_events, CONFIRMATION_GOAL_MS))
     for axis, (series, goal) in zip(axes, shown, strict=True):

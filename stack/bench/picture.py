@@ -7,33 +7,22 @@ from typing import Any, Final
 
 from stack.bench.figures import Figures, percentile
 from stack.bench.run import Fate, Load
-from stack.errors import StackError
 
 _MOST_GROUPS: Final = 6
 
 
 def pyplot() -> Any:
-    """Matplotlib's plotting module.
+    """Matplotlib's plotting module, for files alone; imported when it is used."""
+    import matplotlib as mpl
 
-    Raises:
-        StackError: if matplotlib is not installed.
-    """
-    try:
-        import matplotlib as mpl
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
 
-        mpl.use("agg")
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise StackError("a picture needs matplotlib: it is among the development dependencies") from None
     return plt
 
 
 def draw(figures: Figures, load: Load, fates: list[Fate], file: Path) -> None:
-    """Saves the picture.
-
-    Raises:
-        StackError: if matplotlib is not installed.
-    """
+    """Saves the picture."""
     plt = pyplot()
     picture, (rates, lags, latencies) = plt.subplots(3, 1, figsize=(11, 10), sharex=True)
     began = load.began
