@@ -3,7 +3,8 @@
 import uuid
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 MOST_EVENTS: Final = 50
 OLDEST_MS: Final = 15 * 60 * 1000
@@ -12,8 +13,18 @@ _ID = "0198c5f0-7d1a-7c3e-9b52-3f0e7a1c2d4e"
 _UUID7 = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _VISIBLE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=64)]
-_Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
-_Number = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
+
+
+def _no_truth(value: object) -> object:
+    """JSON's true and false are no numbers, though Python's are; 1.0 is one, though strict integers are not."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+_Quantity = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_no_truth)]
+_Number = Annotated[int, Field(ge=0, le=10_000_000), BeforeValidator(_no_truth)]
+_Age = Annotated[int, Field(ge=0, le=OLDEST_MS), BeforeValidator(_no_truth)]
 
 
 class Shown(BaseModel):
@@ -31,11 +42,8 @@ class _PageEvent(BaseModel):
     event_id: Annotated[str, StringConstraints(pattern=_UUID7)] = Field(
         description="A UUIDv7 made by the page; the same when it is sent again.", examples=[_ID]
     )
-    age_ms: int = Field(
+    age_ms: _Age = Field(
         default=0,
-        strict=True,
-        ge=0,
-        le=OLDEST_MS,
         description="How long ago, in milliseconds: visitors' clocks are wrong.",
         examples=[250],
     )
