@@ -241,7 +241,7 @@ def _pytest(arguments: list[str], variables: dict[str, str], kind: Kind, coverag
     command = [
         sys.executable,
         "-m",
-        *(measured if kind.name not in ("faults", "platform", "chaos") else []),
+        *(measured if kind.name in _MEASURED else []),
         "pytest",
         *arguments,
     ]
