@@ -200,8 +200,8 @@ def _drift(mixture: Mixture) -> str:
     return f"""
         SELECT round(sum((today - yesterday) * ln(today / yesterday)), 3) AS stability_index
         FROM (
-            SELECT greatest(now, 0.5) / sum(now) OVER () AS today,
-                greatest(before, 0.5) / sum(before) OVER () AS yesterday,
+            SELECT greatest(now, 0.5) / nullif(sum(now) OVER (), 0) AS today,
+                greatest(before, 0.5) / nullif(sum(before) OVER (), 0) AS yesterday,
                 least(sum(now) OVER (), sum(before) OVER ()) AS fewest
             FROM (
                 SELECT {mixture.expression} AS value,
