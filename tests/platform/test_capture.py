@@ -70,8 +70,10 @@ async def test_a_deleted_row_stays_with_its_last_values(books: Any, warehouse: A
     assert (row["city"], row["line1"], row["__op"]) == ("Oslo", "Somewhere 1", "d")
 
 
-async def test_a_large_value_outlives_an_update_of_another_column(books: Any, warehouse: Any) -> None:
-    order = await books.fetchval("SELECT id FROM orders.orders WHERE status = 'delivered' LIMIT 1")
+async def test_a_large_value_outlives_an_update_of_another_column(rig: Rig, books: Any, warehouse: Any) -> None:
+    declined = await rig.buy(lambda _: ("wallet", "tok_card_declined"))
+    await rig.settled([declined.order.order_id], within=30)
+    order = uuid.UUID(declined.order.order_id)
     before = await books.fetchval("SELECT shipping_address::text FROM orders.orders WHERE id = $1", order)
     product, text = await books.fetchrow("SELECT id, description FROM catalog.products ORDER BY id DESC LIMIT 1")
     try:
