@@ -138,8 +138,9 @@ class LiveConsumer(BookmarkedConsumer):
     ) -> Mapping[TopicPartition, int]:
         """Where the log was when the oldest window began that is kept."""
         since = int((self._clock.now().timestamp() - RETENTION_SECONDS) * 1000)
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
+        # the ends first: what an empty partition is given between the two looks must lie behind them
         ends = await consumer.end_offsets(partitions)
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
         log.info("live.filling", partitions=len(partitions))
         return {tp: found[tp].offset if found.get(tp) is not None else ends[tp] for tp in partitions}
 
