@@ -34,7 +34,7 @@ class ConnectClient:
     """A client of one Connect worker."""
 
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        # Connect looks at the database before it takes a connector; on a machine that starts two stacks that took 17 s
+        # Connect looks at the database before it takes a connector: more than 15 s on a machine that starts two stacks
         self._http = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, transport=transport)
 
     async def __aenter__(self) -> Self:

@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
-from contextlib import AsyncExitStack
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.partitioner import murmur2
 
 from contracts.topics import ORDER_EVENTS
 from kit.kafka import Placement
+from kit.offsets import ATTEMPT_SECONDS, OffsetClients
 from oltp.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
 
-_ATTEMPT_SECONDS: Final = 3.0
 _BUSY_SECONDS: Final = 0.2
 _IDLE_SECONDS: Final = 2.0
 
@@ -42,9 +40,7 @@ class OrderLog:
         self._committed: list[int] = []
         self._fresh = False
         self._asked = asyncio.Event()
-        self._clients: AsyncExitStack | None = None
-        self._consumer: AIOKafkaConsumer | None = None
-        self._admin: AIOKafkaAdminClient | None = None
+        self._clients = OffsetClients(settings, "order-log")
         self._coordinator: int | None = None
         self._partitions = 0
         self._lock = asyncio.Lock()
@@ -102,7 +98,7 @@ class OrderLog:
         """
         async with self._lock:
             try:
-                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                async with asyncio.timeout(ATTEMPT_SECONDS):
                     ends, committed = await self._read()
             except BaseException:
                 await self.close()
@@ -112,48 +108,19 @@ class OrderLog:
         return ends, committed
 
     async def _read(self) -> tuple[list[int], list[int]]:
-        consumer, admin = await self._connected()
+        consumer, admin = await self._clients.connected()
+        if self._coordinator is None:
+            [topic] = await admin.describe_topics([ORDER_EVENTS])
+            if topic["error_code"]:
+                raise for_code(topic["error_code"])(f"topic {ORDER_EVENTS}")
+            self._partitions = len(topic["partitions"])
+            self._coordinator = await admin.find_coordinator(self._settings.saga_group)
         partitions = [TopicPartition(ORDER_EVENTS, n) for n in range(self._partitions)]
         ends = await consumer.end_offsets(partitions)
-        if self._coordinator is None:
-            self._coordinator = await admin.find_coordinator(self._settings.saga_group)
         committed = await admin.list_consumer_group_offsets(self._settings.saga_group, self._coordinator, partitions)
         return [ends[p] for p in partitions], [max(0, committed[p].offset) for p in partitions]
 
-    async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
-        if self._consumer is None or self._admin is None:
-            client_id = f"{self._settings.instance}.{self._settings.process}.order-log"
-            async with AsyncExitStack() as stack:
-                consumer = AIOKafkaConsumer(
-                    bootstrap_servers=self._settings.kafka_bootstrap,
-                    client_id=client_id,
-                    enable_auto_commit=False,
-                    metadata_max_age_ms=60_000,
-                )
-                stack.push_async_callback(consumer.stop)
-                await consumer.start()
-                admin = AIOKafkaAdminClient(
-                    bootstrap_servers=self._settings.kafka_bootstrap,
-                    client_id=client_id,
-                    request_timeout_ms=int(_ATTEMPT_SECONDS * 1000),
-                )
-                stack.push_async_callback(admin.close)
-                await admin.start()
-                [topic] = await admin.describe_topics([ORDER_EVENTS])
-                if topic["error_code"]:
-                    raise for_code(topic["error_code"])(f"topic {ORDER_EVENTS}")
-                self._partitions = len(topic["partitions"])
-                self._clients = stack.pop_all()
-            self._consumer, self._admin = consumer, admin
-        return self._consumer, self._admin
-
     async def close(self) -> None:
         """Disconnects; whoever asks again connects again."""
-        clients, self._clients = self._clients, None
-        self._consumer = self._admin = self._coordinator = None
-        if clients is not None:
-            try:
-                async with asyncio.timeout(_ATTEMPT_SECONDS):
-                    await clients.aclose()
-            except (KafkaError, TimeoutError, OSError) as error:
-                log.warning("order_log.close_failed", error=repr(error))
+        self._coordinator = None
+        await self._clients.close()
