@@ -55,14 +55,16 @@ async def ensure(settings: CdcSettings, note: Callable[[backfill.Progress], None
     if prepared.uncopied:
         rows = (await backfill.copy(settings, prepared.uncopied, prepared.tables, note)).rows
     async with ConnectClient(settings.sink_url) as worker:
+        # read before the configuration changes: for a moment afterwards a stopped connector is shown as unassigned
+        before = {status.name: status.state for status in await worker.statuses()}
         for name, configuration in sink.connectors(settings.target, prepared.tables).items():
             if await worker.put(name, configuration):
                 changes.append(f"{name} configured")
-            state_ = {status.name: status.state for status in await worker.statuses()}.get(name)
-            if state_ == "STOPPED":
+            if before.get(name) == "PAUSED":
+                continue
+            if before.get(name, "RUNNING") != "RUNNING":
                 await worker.resume(name)
-            if state_ != "PAUSED":
-                await worker.wait_healthy(name)
+            await worker.wait_healthy(name)
     said = [f"{len(prepared.tables)} tables"]
     if prepared.uncopied:
         said.append(f"{rows:,} rows copied")
