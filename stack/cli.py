@@ -96,7 +96,7 @@ def up(
 ) -> None:
     """Set up and start everything; heal what is down. Safe to repeat.
 
-    The shop comes first; the data platform starts beside the demo's orders.
+    The shop comes first, then the demo's orders, then the data platform.
     SURGE_REPLICAS=gateway=2,saga=2 runs several processes of a role, and is remembered until it is given again.
     """
     from stack.definitions import SERVERS, Part
@@ -113,42 +113,21 @@ def up(
     console.print(f"up after {time.monotonic() - began:.1f} s")
     if servers_only:
         return
-    if demo and start.launched:
-        asyncio.run(_rush_and_platform(instance, began))
-        return
+    placed = demo and start.launched
+    if placed:
+        from stack.demo import rush
+
+        asyncio.run(rush())
+        console.print(f"done after {time.monotonic() - began:.1f} s")
     if instance.platform:
         with instance.alone(), Progress("data platform") as progress:
             asyncio.run(Start(instance, progress, instance.names(Part.PLATFORM), seeded=False).run())
+        console.print(f"data platform up after {time.monotonic() - began:.1f} s")
+    if placed:
+        return
     from stack.welcome import welcome
 
     console.print(welcome(instance))
-
-
-async def _rush_and_platform(instance: instances.Instance, began: float) -> None:
-    """The demo's orders, and beside them the data platform's start, which is told of at the end."""
-    from stack.definitions import Part
-    from stack.demo import rush
-    from stack.up import Start
-
-    async def start_platform() -> str:
-        if not instance.platform:
-            return "left away: `surge up --platform` adds it"
-        with instance.alone():
-            await Start(instance, Progress("data platform", silent=True), instance.names(Part.PLATFORM)).run()
-        return f"up after {time.monotonic() - began:.1f} s"
-
-    starting = asyncio.create_task(start_platform())
-    try:
-        await rush()
-        console.print(f"done after {time.monotonic() - began:.1f} s")
-        if not starting.done():
-            with console.status("the data platform is starting"):
-                await starting
-    except BaseException:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        raise
-    console.print(f"data platform: {await starting}")
 
 
 @app.command()

@@ -40,18 +40,15 @@ _MARKS: Final = {"waiting": ("·", "dim"), "done": ("✓", "green"), "failed": (
 
 @dataclass
 class Progress:
-    """The steps of one command, shown while they run, unless ``silent``."""
+    """The steps of one command, shown while they run."""
 
     title: str
     steps: dict[str, Step] = field(default_factory=dict)
-    silent: bool = False
     _live: Live | None = None
     _started: float = field(default_factory=time.monotonic)
     _spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
 
     def __enter__(self) -> Self:
-        if self.silent:
-            return self
         if console.is_terminal:
             self._live = Live(get_renderable=self._render, console=console, refresh_per_second=10, transient=False)
             self._live.start()
@@ -84,7 +81,7 @@ class Progress:
         step = self.steps[key]
         step.started = step.started or time.monotonic()
         step.state, step.detail, step.ended = state, detail, time.monotonic()
-        if self._live is None and not self.silent:
+        if self._live is None:
             mark, style = _MARKS[state]
             console.print(Text(f"{mark} ", style) + Text(f"{step.title:<20} {detail}  {step.seconds:.1f} s"))
 

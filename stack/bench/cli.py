@@ -247,8 +247,8 @@ def costs(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
 ) -> None:
     """What one order takes from checkout to delivery: messages, bytes, rows, write-ahead log, Redis."""
-    with console.status("measuring") as status:
-        measured = asyncio.run(measure_costs(orders, lambda what: status.update(f"measuring: {what}")))
+    with Notes() as note:
+        measured = asyncio.run(measure_costs(orders, note))
     console.print(measured.render())
     _write(json, measured.document())
 
@@ -287,6 +287,24 @@ def marts(
 
     with Notes() as note:
         measured = asyncio.run(run(note))
+    console.print(measured.render())
+    _write(json, measured.document())
+    raise typer.Exit(0 if measured.kept else 1)
+
+
+@app.command()
+def dbt(
+    changed: Annotated[int, typer.Option(min=1, max=10_000_000, help="Orders that are changed.")] = 100_000,
+    days: Annotated[int, typer.Option(min=1, max=3_660, help="How old they may be.")] = 30,
+    full: Annotated[bool, typer.Option("--full/--no-full", help="Build in full, too.")] = True,
+    equal: Annotated[bool, typer.Option("--compare/--no-compare", help="Prove that both come to the same.")] = True,
+    json: Json = None,
+) -> None:
+    """A run of dbt after orders have changed, against a full build, and whether both come to the same rows."""
+    from stack.bench.builds import measure as measure_builds
+
+    with Notes() as note:
+        measured = measure_builds(running_instance(), changed, days, note, full=full, equal=equal)
     console.print(measured.render())
     _write(json, measured.document())
     raise typer.Exit(0 if measured.kept else 1)

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from contracts.topics import DEAD_LETTERS, TOPICS
 from stack import kafka
+from stack.definitions import PROCESSES, Part
 from stack.demo import RushSettings, customers
 from stack.errors import StackError
 from stack.shoppers import Refused, ShopAway, Shopper, choose_cart, choose_payment, offers
@@ -30,6 +31,9 @@ _STATISTICS_SECONDS: Final = 2.0
 """Postgres' backends report what they wrote within a second."""
 
 _END_SECONDS: Final = 600.0
+_GROUPS: Final = frozenset(
+    group for process in PROCESSES.values() if process.part is Part.SHOP for group in process.groups
+)
 _ENDED: Final = ("delivered", "cancelled")
 _RECORD_OVERHEAD: Final = 30
 """Bytes of Kafka's record format beside key and value, in a batch of several."""
@@ -242,8 +246,7 @@ async def _measure(
     async with httpx.AsyncClient(base_url=settings.url("gateway"), timeout=30) as http:
         note("emptying carts")
         shoppers = await _shoppers(settings, http, orders)
-        note("waiting for the shop to rest")
-        await _rest(settings, database)
+        await _rest(settings, database, note)
         note("what the idle shop does")
         start = await meter.read()
         await asyncio.sleep(_IDLE_SECONDS)
@@ -251,7 +254,7 @@ async def _measure(
         sizes = await meter.sizes()
         placed = await _place(http, shoppers, costs, note)
     await _end(database, placed, costs, note)
-    await _rest(settings, database)
+    await _rest(settings, database, note)
     after = await meter.read()
     note("reading what was sent")
     costs.messages, costs.message_bytes = await meter.sent(before, after)
@@ -326,18 +329,21 @@ async def _end(database: asyncpg.Connection, placed: list[str], costs: Costs, no
         await asyncio.sleep(1)
 
 
-async def _rest(settings: RushSettings, database: asyncpg.Connection) -> None:
-    """Returns once no order is on its way to a parcel and every consumer is at the log's end, three times in a row.
+async def _rest(settings: RushSettings, database: asyncpg.Connection, note: Callable[[str], None]) -> None:
+    """Returns once no order is on its way to a parcel and the shop is at the log's end, three times in a row.
+
+    The data platform's groups are not asked: the sink commits where it is only once a minute.
 
     Raises:
         StackError: if that does not come.
     """
     quiet, deadline = 0, time.monotonic() + _END_SECONDS
     while quiet < 3:
-        lags = await kafka.group_lags(settings.kafka_bootstrap)
+        lags = [lag for lag in await kafka.group_lags(settings.kafka_bootstrap) if lag.group in _GROUPS]
         open_ = await database.fetchval(_OPEN)
-        quiet = quiet + 1 if lags and not open_ and not any(lag.lag for lag in lags) else 0
+        behind = {lag.group: lag.lag for lag in lags if lag.lag}
+        quiet = quiet + 1 if lags and not open_ and not behind else 0
+        note(f"waiting for the shop to rest: {open_} orders open, {sum(behind.values())} messages behind")
         if time.monotonic() > deadline:
-            behind = [(lag.group, lag.lag) for lag in lags if lag.lag]
             raise StackError(f"the shop does not rest: {open_} orders open, behind: {behind}")
         await asyncio.sleep(0.5)
