@@ -7,6 +7,7 @@ so a migration holds the sinks until they have been rendered anew (:mod:`cdc.mig
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,8 @@ from cdc.catalogue import CatalogueError, Column, Table
 from cdc.raw import EVENT_COLUMNS, EVENTS_TABLE
 from cdc.tables import RAW
 from cdc.topics import DEAD_LETTERS
+
+_EPOCH: Final = datetime(1970, 1, 1)
 
 EVENTS_TOPIC: Final = "storefront-events"
 
@@ -73,17 +76,24 @@ def field(column: Column, *, optional: bool) -> dict[str, Any]:
     described = {**kind, "field": column.name, "optional": optional}
     if column.missing is not None and not column.nullable:
         # of changes that are older than the column
-        described["default"] = _default(kind["type"], column.missing)
+        described["default"] = _default(name, kind["type"], column.missing)
     return described
 
 
-def _default(kind: str, text: str) -> Any:
-    match kind:
-        case "int16" | "int32" | "int64":
+def _default(name: str, kind: str, text: str) -> Any:
+    """Postgres' text of a value as the topic would carry it."""
+    match name, kind:
+        case "date", _:
+            return (date.fromisoformat(text) - _EPOCH.date()).days
+        case "timestamp without time zone", _:
+            return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+        case "timestamp with time zone", _:
+            return datetime.fromisoformat(text).astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case _, "int16" | "int32" | "int64":
             return int(text)
-        case "float" | "double" | "bytes":
+        case _, "float" | "double" | "bytes":
             return float(text)
-        case "boolean":
+        case _, "boolean":
             return text in ("t", "true")
         case _:
             return text

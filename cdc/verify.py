@@ -244,15 +244,22 @@ async def _as_of(connection: Any, snapshot: str) -> AsyncIterator[None]:
 
 
 def _parsed(column: Column) -> str:
-    """A column of a change in JSON, named ``r``, as SQL."""
+    """A column of a change in JSON, named ``r``, as SQL.
+
+    A change that is older than the column has what the sink will write for it (:func:`cdc.sink.field`).
+    """
     text = f"r ->> '{column.name}'"
     match column.type:
         case "date":
-            return f"date '1970-01-01' + ({text})::integer"
+            value = f"date '1970-01-01' + ({text})::integer"
         case "timestamp without time zone":
-            return f"timestamp '1970-01-01' + ({text})::bigint * interval '1 microsecond'"
+            value = f"timestamp '1970-01-01' + ({text})::bigint * interval '1 microsecond'"
         case _:
-            return f"({text})::{column.type}"
+            value = f"({text})::{column.type}"
+    if column.missing is None or column.nullable:
+        return value
+    literal = column.missing.replace("'", "''")
+    return f"coalesce({value}, '{literal}'::{column.type})"
 
 
 def _statements(table: Table, bounds: Sequence[str] | None) -> tuple[str, str]:

@@ -64,6 +64,20 @@ def test_what_is_older_than_a_column_gets_what_the_shop_gave_it() -> None:
     assert "default" not in sink.field(Column("gift", "boolean", nullable=True, missing="f"), optional=True)
 
 
+@pytest.mark.parametrize(
+    ("type_", "text", "default"),
+    [
+        ("date", "2026-01-02", 20_455),
+        ("timestamp without time zone", "2026-01-02 03:04:05", 1_767_323_045_000_000),
+        ("timestamp with time zone", "2026-01-02 03:04:05+01", "2026-01-02T02:04:05Z"),
+        ("numeric(12,2)", "1.50", 1.5),
+        ("text", "web", "web"),
+    ],
+)
+def test_what_the_shop_gave_is_written_as_the_topic_would_carry_it(type_: str, text: str, default: object) -> None:
+    assert sink.field(Column("since", type_, nullable=False, missing=text), optional=True)["default"] == default
+
+
 def test_every_topic_has_its_schemas() -> None:
     connector = sink.tables_connector(WAREHOUSE, [ORDERS, PRICES])
 

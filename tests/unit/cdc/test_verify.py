@@ -2,7 +2,8 @@
 
 import pytest
 
-from cdc.verify import Visibility, _differences
+from cdc.catalogue import Column
+from cdc.verify import Visibility, _differences, _parsed
 
 
 @pytest.mark.parametrize(("xid", "seen"), [(99, True), (100, False), (103, True), (104, False), (110, False)])
@@ -35,3 +36,19 @@ def test_differences_are_missing_surplus_or_changed() -> None:
     found = {difference.key: difference.kind for difference in _differences("t", ours, theirs)}
 
     assert found == {"b": "changed", "c": "missing", "d": "surplus"}
+
+
+@pytest.mark.parametrize(
+    ("column", "sql"),
+    [
+        (Column("channel", "text", False, True, "it's"), "coalesce((r ->> 'channel')::text, 'it''s'::text)"),
+        (Column("note", "text", True, True, "x"), "(r ->> 'note')::text"),
+        (Column("amount", "numeric(12,2)", False), "(r ->> 'amount')::numeric(12,2)"),
+        (
+            Column("since", "date", False, True, "2026-01-02"),
+            "coalesce(date '1970-01-01' + (r ->> 'since')::integer, '2026-01-02'::date)",
+        ),
+    ],
+)
+def test_a_change_older_than_a_column_has_what_the_sink_writes_for_it(column: Column, sql: str) -> None:
+    assert _parsed(column) == sql
