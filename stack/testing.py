@@ -263,4 +263,4 @@ def _report_coverage(folder: Path) -> float:
     if unseen := core - set(document["files"]):
         raise StackError(f"no unit test so much as imports {', '.join(sorted(unseen))}")
     totals = document["totals"]
-    return 100.0 * totals["covered_branches"] / totals["num_branches"]
+    return 100.0 * int(totals["covered_branches"]) / int(totals["num_branches"])
