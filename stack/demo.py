@@ -191,7 +191,10 @@ async def run(
             shelf = await offers(http)
             if len(shelf) < 20:
                 raise StackError(f"only {len(shelf)} products are in stock: the demo shop is not seeded, or not ready")
-            shoppers = await _sign_in(settings, http, -(-orders // ORDERS_A_CUSTOMER) + 30, display)
+            contested = _contested(shelf, orders)
+            rivals = len(contested) * _RIVALS
+            count = rivals + -(-(orders - rivals) // ORDERS_A_CUSTOMER)
+            shoppers = await _sign_in(settings, http, count, display)
             for shopper in shoppers:
                 await watching.enter_async_context(shopper.watching())
             placing = time.perf_counter()
@@ -199,7 +202,7 @@ async def run(
             display.stage("confirmed or cancelled")
             display.stage("shipped or over")
             counting = asyncio.create_task(_count(result, display))
-            await _place(shoppers, shelf, result, orders, concurrency)
+            await _place(shoppers, shelf, contested, result, orders, concurrency)
             result.placing_seconds = time.perf_counter() - placing
             await _follow(shoppers, result)
             counting.cancel()
@@ -242,9 +245,20 @@ async def _sign_in(settings: RushSettings, http: httpx.AsyncClient, count: int, 
     return list(await asyncio.gather(*map(sign_in, chosen)))
 
 
-async def _place(shoppers: list[Shopper], shelf: list[Offer], result: Result, orders: int, concurrency: int) -> None:
+def _contested(shelf: list[Offer], orders: int) -> list[Offer]:
+    """Products whose last units several customers want at the same moment."""
     scarce = sorted((offer for offer in shelf if offer.stock <= 20), key=lambda offer: offer.stock)
-    contested = _chance.sample(scarce, min(_LAST_UNITS, len(scarce))) if orders >= 100 else []
+    return _chance.sample(scarce, min(_LAST_UNITS, len(scarce))) if orders >= 100 else []
+
+
+async def _place(
+    shoppers: list[Shopper],
+    shelf: list[Offer],
+    contested: list[Offer],
+    result: Result,
+    orders: int,
+    concurrency: int,
+) -> None:
     rivals = shoppers[: len(contested) * _RIVALS]
     plenty = [offer for offer in shelf if offer.stock > 20] or shelf
     others = shoppers[len(rivals) :]

@@ -1,6 +1,7 @@
 """`surge up`: brings an instance from whatever state it is in to running, as a graph of steps."""
 
 import asyncio
+import importlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,6 +35,7 @@ from stack.supervision import ProcessState, Supervisor, end_leftovers, tail
 
 READY_SECONDS: Final = 90
 _STARTS_BEFORE_GIVING_UP: Final = 3
+_STATES_SECONDS: Final = 0.3
 
 _ROLES = "database"
 _CONNECTORS = "connectors"
@@ -85,6 +87,9 @@ class Start:
         self.before: dict[str, ProcessState] = {}
         self.launched = False
         self.started: list[str] = []
+        self._asking = asyncio.Lock()
+        self._asked_at = 0.0
+        self._known: dict[str, ProcessState] = {}
 
     @property
     def server(self) -> database.Server:
@@ -181,7 +186,7 @@ class Start:
             for name in self.names
         ]
         seed = (
-            [_Step(SEED, "demo shop", self._seed, (POSTGRES, REDIS, MIGRATIONS, TOPICS))]
+            [_Step(SEED, "demo shop", self._seed, (POSTGRES, REDIS, MIGRATIONS))]
             if self.seeded and not self._serving()
             else []
         )
@@ -258,8 +263,20 @@ class Start:
         await self._ready(name)
         return "ready" if fresh else "running"
 
+    async def _states(self, since: float) -> dict[str, ProcessState]:
+        """What the supervisor said of all processes a moment ago, but after ``since``.
+
+        Some twenty processes are waited for at a time: each asking for itself took a tenth of the machine.
+        """
+        async with self._asking:
+            now = time.monotonic()
+            if self._asked_at < max(since, now - _STATES_SECONDS):
+                self._known = await asyncio.to_thread(self.supervisor.states)
+                self._asked_at = now
+            return self._known
+
     async def _ready(self, name: str) -> None:
-        deadline, pause, said = time.monotonic() + READY_SECONDS, 0.05, ""
+        began, pause, said = time.monotonic(), 0.05, ""
         while True:
             try:
                 await probes.ask(self.instance, name)
@@ -267,23 +284,23 @@ class Start:
             except probes.NotReadyError as error:
                 said = str(error)
             self.progress.note(name, "" if "refused" in said else said)
-            state = (await asyncio.to_thread(self.supervisor.states))[name]
+            state = (await self._states(began))[name]
             if state.restarts >= _STARTS_BEFORE_GIVING_UP or state.state in ("FATAL", "STOPPED"):
                 raise StepFailedError(
                     f"{name} does not start ({state.last_exit or state.state.lower()})", tail(self.instance, name)
                 )
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + READY_SECONDS:
                 raise StepFailedError(f"{name} is not ready after {READY_SECONDS} s: {said}", tail(self.instance, name))
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.3)
 
     async def _seed(self) -> str:
         environment.apply(self.instance)
-        from kit import telemetry
-        from stack import demo
-
+        # a second's work, beside which the servers are waited for
+        demo = await asyncio.to_thread(importlib.import_module, "stack.demo")
+        telemetry = await asyncio.to_thread(importlib.import_module, "kit.telemetry")
         telemetry.configure("surge", level="ERROR", json=False)
-        return await demo.seed(lambda text: self.progress.note(SEED, text))
+        return str(await demo.seed(lambda text: self.progress.note(SEED, text)))
 
     async def _migrate(self) -> str:
         """Sinks that run already are held until the raw tables have followed (``_raw``)."""
