@@ -13,7 +13,8 @@ def read_variables(file: Path) -> dict[str, str]:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replaces a file that only its owner may read."""
+    """Replaces a file that only its owner may read; its folder is made if there is none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(file.name + ".new")
     fresh.unlink(missing_ok=True)
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

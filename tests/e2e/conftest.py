@@ -1,5 +1,6 @@
-"""The running shop: see :mod:`tests.shop`."""
+"""The running shop, and a rig on it: see :mod:`tests.shop` and :mod:`tests.rig`."""
 
+from tests.rig import rig
 from tests.shop import admin, customer, shop, shop_settings
 
-__all__ = ["admin", "customer", "shop", "shop_settings"]
+__all__ = ["admin", "customer", "rig", "shop", "shop_settings"]

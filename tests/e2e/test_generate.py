@@ -11,7 +11,7 @@ from contracts import redis_keys
 from kit.auth import Role
 from stack.generate.patterns import Pattern
 from stack.generate.run import Plan, View, generate
-from tests.faults.rig import clean_audit
+from tests.rig import clean_audit
 from tests.shop import Shop, eventually
 
 

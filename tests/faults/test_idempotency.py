@@ -5,7 +5,7 @@ import uuid
 
 from redis.asyncio import Redis
 
-from tests.faults.rig import Rig, clean_audit
+from tests.rig import Rig, clean_audit
 from tests.shop import Account
 
 CUSTOMERS = 50

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from stack import instance as instances
-from tests.faults.rig import Rig, clean_audit
+from tests.rig import Rig, clean_audit
 
 RATE = 20.0
 BEFORE, AFTER = 2.0, 4.0

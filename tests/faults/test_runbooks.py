@@ -12,7 +12,7 @@ import orjson
 from contracts import topics
 from kit.kafka import EventProducer
 from stack.instance import ROOT
-from tests.faults.rig import Rig
+from tests.rig import Rig
 from tests.shop import eventually
 
 

@@ -5,8 +5,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import asyncpg
-import httpx
 import pytest
 
 from cdc import catalogue
@@ -15,10 +13,10 @@ from cdc.settings import CdcSettings
 from cdc.verify import Report, verify
 from stack import instance as instances
 from stack.warehouse import Warehouse
-from tests.faults.rig import Rig, open_rig
-from tests.shop import Shop, admin, customer, shop, shop_settings
+from tests.rig import rig
+from tests.shop import admin, customer, shop, shop_settings
 
-__all__ = ["admin", "customer", "shop", "shop_settings"]
+__all__ = ["admin", "customer", "rig", "shop", "shop_settings"]
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +50,6 @@ async def warehouse(capture: CdcSettings) -> AsyncIterator[Any]:
 def server() -> Warehouse:
     """The warehouse's server."""
     return Warehouse.of(instances.current())
-
-
-@pytest.fixture
-async def rig(shop: Shop) -> AsyncIterator[Rig]:
-    """The running shop under load."""
-    url = shop.settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
-    async with (
-        httpx.AsyncClient(base_url=shop.base_url, timeout=8) as http,
-        asyncpg.create_pool(url, min_size=0, max_size=4, timeout=5) as database,
-    ):
-        yield await open_rig(shop, http, database)
 
 
 async def equal(capture: CdcSettings, tables: Sequence[Table]) -> Report:

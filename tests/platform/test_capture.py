@@ -18,8 +18,8 @@ from cdc.sink import EVENTS_TOPIC, TABLES
 from cdc.source import CONNECTOR, OUTBOX_TABLE, connector
 from cdc.tables import BY_NAME
 from stack.kafka import admin as kafka_admin
-from tests.faults.rig import Rig
 from tests.platform.conftest import arrives, equal
+from tests.rig import Rig
 
 LONG = " ".join(uuid.uuid5(uuid.NAMESPACE_DNS, str(n)).hex for n in range(400))
 """13 KB that compress badly: Postgres keeps it apart from its row."""

@@ -8,8 +8,8 @@ from cdc.migration import migrate
 from cdc.settings import CdcSettings
 from stack.environment import WAREHOUSE_DATABASE
 from stack.warehouse import Warehouse
-from tests.faults.rig import Rig
 from tests.platform.conftest import equal
+from tests.rig import Rig
 
 WIDEN = """
     ALTER TABLE payments.payment_attempts ALTER COLUMN duration_ms TYPE bigint;

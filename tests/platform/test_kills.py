@@ -9,8 +9,8 @@ import pytest
 
 from cdc.catalogue import Table
 from cdc.settings import CdcSettings
-from tests.faults.rig import Rig
 from tests.platform.conftest import equal
+from tests.rig import Rig
 
 SERVERS = ("connect", "sink", "kafka", "warehouse")
 HEALED = 110.0

@@ -14,9 +14,9 @@ from contracts.events import OrderCreated
 from kit.clock import SystemClock
 from kit.ids import new_id
 from stack.shoppers import BAD_TOKENS
-from tests.faults import messages
-from tests.faults.messages import Stored
-from tests.faults.rig import Bought, Rig, clean_audit, good_payment
+from tests import messages
+from tests.messages import Stored
+from tests.rig import Bought, Rig, clean_audit, good_payment
 
 ORDERS: Final = 500
 ENDS: Final = frozenset({"delivered", "cancelled"})

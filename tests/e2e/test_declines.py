@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from stack.shoppers import BAD_TOKENS, GOOD_TOKENS
-from tests.faults.rig import Rig, clean_audit
+from tests.rig import Rig, clean_audit
 
 ORDERS = 1_000
 FAILING = 0.30

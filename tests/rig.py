@@ -6,12 +6,13 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
 import httpx
+import pytest
 
 from audit.report import Report
 from audit.run import run as audit
@@ -173,3 +174,15 @@ async def clean_audit(wait: float = 30, *, rest: bool = True) -> Report:
     assert report.quiet or not rest, report.unrest
     assert not report.not_judged, [f"{finding.key}: {finding.note}" for finding in report.not_judged]
     return report
+
+
+@pytest.fixture
+async def rig(shop: Shop) -> AsyncIterator[Rig]:
+    """The running shop under test, quiet at the start."""
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=50)
+    url = shop.settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
+    async with (
+        httpx.AsyncClient(base_url=shop.base_url, timeout=8, limits=limits) as http,
+        asyncpg.create_pool(url, min_size=0, max_size=4, timeout=5) as database,
+    ):
+        yield await open_rig(shop, http, database)

@@ -17,7 +17,7 @@ import pytest
 
 from contracts.orders import OrderStatus
 from kit.auth import Role
-from tests.faults.rig import Rig, clean_audit
+from tests.rig import Rig, clean_audit
 from tests.shop import SETTLED, WALLET, Account, Shop, eventually
 
 PAIRS: Final = 50
