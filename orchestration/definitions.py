@@ -19,6 +19,7 @@ defs = dg.Definitions(
         *months.FACTS,
         *project.exposures(),
         maintenance.statistics,
+        maintenance.docs,
         maintenance.proof,
         maintenance.vacuum,
         maintenance.history,

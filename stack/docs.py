@@ -41,11 +41,8 @@ def create_app(home: Path) -> Starlette:
     async def index(_: Request) -> Response:
         names = sorted(file.parent.name for file in folder.glob("*/index.html"))
         links = "".join(f'<li><a href="{escape(name)}/">{escape(TITLES.get(name, name))}</a>' for name in names)
-        return HTMLResponse(
-            _PAGE.format(
-                body=f"<ul>{links}</ul>" if names else "<p>Nothing has been written yet: <code>surge dbt docs</code>"
-            )
-        )
+        nothing = "<p>Nothing has been written yet: the first build does, and <code>surge dbt docs</code>."
+        return HTMLResponse(_PAGE.format(body=f"<ul>{links}</ul>" if names else nothing))
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -66,6 +66,24 @@ def statistics(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
     )
 
 
+@dg.asset(
+    key=["maintenance", "docs"],
+    deps=[["sales", "agg_sales_daily"], ["products", "agg_product_performance"]],
+    group_name=GROUP,
+    kinds={"dbt"},
+    pool=POOL,
+)
+def docs(dbt: DbtCliResource) -> dg.MaterializeResult[Any]:
+    """The site that describes the models, written anew and shown by the process ``docs``."""
+    written = dbt.cli(["docs", "generate", "--static"]).wait()
+    page = OrchestrationSettings().home / "docs" / "dbt" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    fresh = page.with_suffix(".new")
+    shutil.copyfile(written.target_path / "static_index.html", fresh)
+    fresh.replace(page)
+    return dg.MaterializeResult(metadata={"mb": round(page.stat().st_size / 2**20, 1)})
+
+
 @dg.asset(key=["maintenance", "vacuum"], group_name=GROUP, kinds={"postgres"}, pool=POOL)
 def vacuum(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[Any]:
     """Takes back the room of replaced rows in what dbt owns; beside readers, never with an exclusive lock."""

@@ -3,7 +3,7 @@
 ==========  ==========  ==================================================================================
 ``fast``    each 30 s   orders and their lines into the facts, and the sums by hour and day
 ``hourly``  at :07      Great Expectations at the boundary, then all marts and views but what the day changes
-``daily``   at 02:30    everything, with segments, cohorts, lifetime values and the inputs of re-ordering; statistics
+``daily``   at 02:30    everything, with segments, cohorts, lifetime values; statistics, and the site of the models
 ``weekly``  Sun 04:00   the proof of the incremental models, vacuum, the report, what is forgotten
 ==========  ==========  ==================================================================================
 
@@ -53,8 +53,8 @@ hourly = dg.define_asset_job(
 )
 daily = dg.define_asset_job(
     "daily",
-    selection=_MODELS | _BOUNDARY | dg.AssetSelection.assets(maintenance.statistics),
-    description="The boundary, then everything, then statistics.",
+    selection=_MODELS | _BOUNDARY | dg.AssetSelection.assets(maintenance.statistics, maintenance.docs),
+    description="The boundary, then everything, then statistics and the site of the models.",
     tags=RETRIES,
 )
 weekly = dg.define_asset_job(
