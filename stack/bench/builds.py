@@ -19,8 +19,6 @@ from stack.instance import Instance
 from stack.supervision import Supervisor
 from stack.warehouse import Warehouse
 
-CHANGED: Final = 100_000
-DAYS: Final = 30
 SECONDS_GOAL: Final = 60.0
 RATIO_GOAL: Final = 10.0
 FULL_SECONDS_GOAL: Final = 600.0

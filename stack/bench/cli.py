@@ -310,6 +310,22 @@ def dbt(
     raise typer.Exit(0 if measured.kept else 1)
 
 
+@app.command("beside-dbt")
+def beside_dbt(rate: Rate = 20, duration: Duration = 60, json: Json = None) -> None:
+    """Checkouts without and with a full build of the warehouse beside them: what the build costs who buys."""
+    from stack.bench.beside import measure as measure_beside
+
+    async def run(note: Callable[[str], None]) -> Any:
+        async with opened(note) as bench:
+            return await measure_beside(bench, rate, duration)
+
+    with Notes() as note:
+        measured = asyncio.run(run(note))
+    console.print(measured.render())
+    _write(json, measured.document())
+    raise typer.Exit(0 if measured.kept else 1)
+
+
 @app.command()
 def live(rate: Rate = 100, duration: Duration = 60, json: Json = None) -> None:
     """How soon orders show in the live metrics, in which windows, and what that takes of a core."""
