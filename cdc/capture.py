@@ -11,8 +11,12 @@ from cdc.raw import quoted
 from cdc.source import OUTBOX_TABLE, PUBLICATION
 
 _ATTEMPTS: Final = 40
-_LOCK_TIMEOUT: Final = "250ms"
+_LOCK_MS: Final = 250
 """Shorter than a deadlock takes to be found: it is never the shop's transaction that gives way."""
+
+_FIRM_MS: Final = 1_500
+_FIRM_EVERY: Final = 6
+"""Autovacuum gives way to who has waited for a second, and to nobody else: now and then a try waits that long."""
 
 _PUBLISHED: Final = "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = $1"
 
@@ -44,8 +48,7 @@ async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> l
     if not fresh and not identities and not surplus:
         return []
     names = ", ".join(_sql_name(table.name) for table in fresh)
-    statements = [f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"]
-    statements += [f"ALTER TABLE {_sql_name(table.name)} REPLICA IDENTITY FULL" for table in identities]
+    statements = [f"ALTER TABLE {_sql_name(table.name)} REPLICA IDENTITY FULL" for table in identities]
     for schema in sorted({table.captured.schema for table in tables}):
         statements.append(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(reader)}")
     statements += [f"GRANT SELECT ON {_sql_name(table.name)} TO {quoted(reader)}" for table in fresh]
@@ -70,9 +73,10 @@ async def withdraw(connection: Any) -> None:
 
 async def _patiently(connection: Any, statements: str) -> None:
     for attempt in range(_ATTEMPTS):
+        patience = _FIRM_MS if attempt % _FIRM_EVERY == _FIRM_EVERY - 1 else _LOCK_MS
         try:
             async with connection.transaction():
-                await connection.execute(statements)
+                await connection.execute(f"SET LOCAL lock_timeout = {patience}; {statements}")
             return
         except asyncpg.LockNotAvailableError:
             if attempt == _ATTEMPTS - 1:
