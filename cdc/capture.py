@@ -49,8 +49,8 @@ async def publish(connection: Any, tables: Sequence[Table], *, reader: str) -> l
         return []
     names = ", ".join(_sql_name(table.name) for table in fresh)
     statements = [f"ALTER TABLE {_sql_name(table.name)} REPLICA IDENTITY FULL" for table in identities]
-    for schema in sorted({table.captured.schema for table in tables}):
-        statements.append(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(reader)}")
+    schemas = sorted({table.captured.schema for table in tables})
+    statements += [f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(reader)}" for schema in schemas]
     statements += [f"GRANT SELECT ON {_sql_name(table.name)} TO {quoted(reader)}" for table in fresh]
     if fresh:
         statements.append(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
