@@ -27,6 +27,9 @@ _CHUNK: Final = 5_000
 _ARRIVAL_SECONDS: Final = 300.0
 _DEAREST: Final = 8
 
+_HOURLY: Final = ("--exclude", "tag:daily")
+"""What changes with the day alone is left to the day's run, as Dagster does."""
+
 _PICK: Final = """
     SELECT id FROM orders.orders
     WHERE created_at >= now() - make_interval(days => $1) AND status IN ('delivered', 'cancelled')
@@ -98,7 +101,7 @@ class Builds:
         grid.add_column(style="dim")
         for name, count in self.rows.items():
             grid.add_row(name, f"{count:,}", "rows")
-        grid.add_row("nothing new", f"{self.idle.seconds:.1f} s", "dbt build")
+        grid.add_row("nothing new", f"{self.idle.seconds:.1f} s", "dbt build --exclude tag:daily, as each hour")
         what = f"after {self.changed:,} changed orders of the last {self.days} days, goal < {SECONDS_GOAL:.0f} s"
         grid.add_row("incremental", f"{self.incremental.seconds:.1f} s", what)
         if self.full:
@@ -136,13 +139,13 @@ def measure(instance: Instance, changed: int, days: int, note: Note, *, full: bo
     ran = bool(supervisor.states()[daemon].pid)
     supervisor.stop([daemon])
     try:
-        note("building what is new anyhow")
+        note("first of all what is new anyhow")
         _build(instance)
-        note("building with nothing new")
-        idle = _build(instance)
+        note("nothing new: a build all the same")
+        idle = _build(instance, *_HOURLY)
         touched = asyncio.run(_change(changed, days, note))
-        note(f"building after {touched:,} changed orders")
-        found = Builds(touched, days, idle, _build(instance))
+        note(f"after {touched:,} changed orders: a build")
+        found = Builds(touched, days, idle, _build(instance, *_HOURLY))
         if equal:
             note("comparing with a full build of the incremental models")
             found.equal = dbt.compare(instance) == 0

@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['product_id'], 'unique': true}]) }}
+{{ config(tags=['daily'], indexes=[{'columns': ['product_id'], 'unique': true}]) }}
 
 -- Sales by product in the windows that dashboards ask for, today included, and in the window of equal length before:
 -- first in the spans between the windows' ends, so that a day is added up once and not for each window that it is in.

@@ -14,17 +14,8 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 from orchestration import manifest
 from orchestration.settings import OrchestrationSettings
 
-DAILY_ONLY: Final = (
-    ["customers", "agg_segments"],
-    ["customers", "agg_cohorts_monthly"],
-    ["customers", "agg_lifetime_value"],
-    ["customers", "dim_customers_history"],
-    ["snapshots", "snap_customers"],
-    ["intermediate", "int_product_windows"],
-    ["products", "agg_product_performance"],
-    ["experiments", "agg_experiment_results"],
-)
-"""What changes with the day: who is at risk, what sold in thirty days, who was who."""
+DAILY: Final = "daily"
+"""The tag of what changes with the day: who is at risk, what sold in thirty days, who was who."""
 
 _BY_HOUR: Final = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=4), warn_window=dt.timedelta(hours=2))
 _BY_DAY: Final = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=50), warn_window=dt.timedelta(hours=26))
@@ -42,7 +33,8 @@ class Names(DagsterDbtTranslator):
         spec = super().get_asset_spec(manifest, unique_id, project)
         if unique_id.startswith("source."):
             return spec
-        return spec.replace_attributes(freshness_policy=_BY_DAY if list(spec.key.path) in DAILY_ONLY else _BY_HOUR)
+        by_day = DAILY in self.get_resource_props(manifest, unique_id)["tags"]
+        return spec.replace_attributes(freshness_policy=_BY_DAY if by_day else _BY_HOUR)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The folder of a mart's area, or the layer."""

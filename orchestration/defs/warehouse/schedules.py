@@ -20,8 +20,8 @@ from orchestration.defs.cdc.assets import RAW
 from orchestration.defs.maintenance import assets as maintenance
 from orchestration.defs.maintenance import report
 from orchestration.defs.quality.checks import raw_boundary
+from orchestration.defs.warehouse import project
 from orchestration.defs.warehouse.assets import models
-from orchestration.defs.warehouse.project import DAILY_ONLY
 from orchestration.lib.warehouse import Warehouse
 
 FAST: Final = (
@@ -47,7 +47,7 @@ fast = dg.define_asset_job(
 )
 hourly = dg.define_asset_job(
     "hourly",
-    selection=(_MODELS - dg.AssetSelection.assets(*DAILY_ONLY)) | _BOUNDARY,
+    selection=(_MODELS - dg.AssetSelection.tag(project.DAILY, "")) | _BOUNDARY,
     description="The boundary, then all marts and views but those of the day.",
     tags=RETRIES,
 )
@@ -71,6 +71,8 @@ _UNDER_WAY: Final = [
     dg.DagsterRunStatus.STARTED,
 ]
 
+_BUILT_LAST: Final = dg.AssetKey(["products", "agg_product_performance"])
+
 JOBS = [fast, hourly, daily, weekly]
 
 
@@ -88,7 +90,7 @@ def has_new(warehouse: Warehouse, fact: tuple[str, str], table: str) -> bool:
 
 def built(instance: dg.DagsterInstance) -> bool:
     """Whether everything was built once; until then, only ``fast`` and ``daily`` find what they read."""
-    return instance.get_latest_materialization_event(dg.AssetKey(list(DAILY_ONLY[0]))) is not None
+    return instance.get_latest_materialization_event(_BUILT_LAST) is not None
 
 
 @dg.sensor(job=fast, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['signup_month', 'months_since_signup'], 'unique': true}]) }}
+{{ config(tags=['daily'], indexes=[{'columns': ['signup_month', 'months_since_signup'], 'unique': true}]) }}
 
 -- every month from a cohort's first to this one has a row, so that a month in which nobody came back shows
 with cohorts as (

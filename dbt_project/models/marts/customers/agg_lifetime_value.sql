@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['bucket'], 'unique': true}]) }}
+{{ config(tags=['daily'], indexes=[{'columns': ['bucket'], 'unique': true}]) }}
 
 -- customer lifetime value in fifty steps up to its 99th percentile; the last step is open
 with bounds as (

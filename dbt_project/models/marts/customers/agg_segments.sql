@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['segment', 'country', 'region'], 'unique': true}]) }}
+{{ config(tags=['daily'], indexes=[{'columns': ['segment', 'country', 'region'], 'unique': true}]) }}
 
 select
     segment,

@@ -1,5 +1,6 @@
 {{
     config(
+        tags=['daily'],
         indexes=[
             {'columns': ['user_id', 'valid_from'], 'unique': true},
         ],

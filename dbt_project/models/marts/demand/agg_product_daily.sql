@@ -37,13 +37,17 @@ touched as materialized (
 {%- endset %}
 sold as (
     {% if is_incremental() %}
-    select
-        items.product_id,
-        items.order_date,
-        {{ measures }}
-    from {{ ref('fct_order_items') }} as items
-    inner join touched on touched.product_id = items.product_id and touched.order_date = items.order_date
-    group by 1, 2
+    -- cell by cell over the index: the planner does not know how few cells that is, and would read all lines
+    select touched.product_id, touched.order_date, lines.ordered_lines, lines.units, lines.sold_lines, lines.revenue,
+        lines.cancelled_units
+    from touched
+    cross join lateral (
+        select
+            {{ measures }}
+        from {{ ref('fct_order_items') }} as items
+        where items.product_id = touched.product_id and items.order_date = touched.order_date
+        having count(*) > 0
+    ) as lines
     {% else %}
     -- day by day over the index: a day's products fit into memory, a year's cells do not
     select lines.product_id, days.order_date, lines.ordered_lines, lines.units, lines.sold_lines, lines.revenue,

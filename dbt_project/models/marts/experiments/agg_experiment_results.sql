@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['experiment', 'variant'], 'unique': true}]) }}
+{{ config(tags=['daily'], indexes=[{'columns': ['experiment', 'variant'], 'unique': true}]) }}
 
 -- what customers did from the moment at which they were assigned; the control is the first of the variants
 with experiments as (

@@ -8,6 +8,7 @@
             {'columns': ['_emitted_at']},
             {'columns': ['_built_at']},
             {'columns': ['booked_date']},
+            {'columns': ['ordered_at'], 'type': 'brin'},
         ],
         post_hook="{{ analyse_when_new() }}",
     )
@@ -26,14 +27,17 @@ shipments as (
     -- parcels that came before their orders, and those whose order was deleted; else what a parcel takes from its order
     -- never changes
     select {{ columns | join(', ') }}, is_parcel_deleted, _emitted_at
-    from {{ this }} as known
-    where (
-        known.ordered_at is null
-        or known.order_id in (
-            select order_id from {{ ref('fct_orders') }} where _built_at > {{ built_until() }} and is_deleted
-        )
-    )
-      and not exists (select from latest where latest.shipment_id = known.shipment_id)
+    from (
+        select * from {{ this }} where ordered_at is null
+        union all
+        select parcels.*
+        from {{ ref('fct_orders') }} as gone
+        cross join lateral (
+            select * from {{ this }} as own where own.order_id = gone.order_id and own.ordered_at is not null
+        ) as parcels
+        where gone._built_at > {{ built_until() }} and gone.is_deleted
+    ) as known
+    where not exists (select from latest where latest.shipment_id = known.shipment_id)
     {% endif %}
 )
 

@@ -1,5 +1,6 @@
 {{
     config(
+        tags=['daily'],
         indexes=[
             {'columns': ['product_id'], 'unique': true},
             {'columns': ['revenue_30d']},
