@@ -78,3 +78,23 @@ def test_the_boundary_is_checked_before_dbt_builds(defs: dg.Definitions) -> None
 def test_tables_and_marts_say_how_old_they_may_be(graph: AssetGraph) -> None:
     for path in (["raw", "orders_orders"], ["sales", "fct_orders"], ["customers", "agg_segments"]):
         assert graph.get(dg.AssetKey(path)).freshness_policy_or_from_metadata, path
+
+
+def test_what_changes_with_the_day_is_left_out_of_the_hour(defs: dg.Definitions) -> None:
+    def built(job: str) -> set[str]:
+        return {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
+
+    left_out = built("daily") - built("hourly")
+
+    assert left_out == {
+        "customers/agg_cohorts_monthly",
+        "customers/agg_lifetime_value",
+        "customers/agg_segments",
+        "customers/dim_customers_history",
+        "experiments/agg_experiment_results",
+        "intermediate/int_product_windows",
+        "maintenance/docs",
+        "maintenance/statistics",
+        "products/agg_product_performance",
+        "snapshots/snap_customers",
+    }
