@@ -30,12 +30,12 @@ with recent as (
     where orders.order_date > current_date - {{ days }} and not orders.is_deleted
 ),
 
+-- distinct first: a count of distinct customers would sort a month's orders by address
 shared_addresses as (
-    select client_ip, order_date, count(distinct user_id) as customers
-    from recent
-    where client_ip is not null
+    select client_ip, order_date, count(*) as customers
+    from (select distinct client_ip, order_date, user_id from recent where client_ip is not null) as visits
     group by 1, 2
-    having count(distinct user_id) >= {{ customers_of_address }}
+    having count(*) >= {{ customers_of_address }}
 ),
 
 judged as (
