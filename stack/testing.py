@@ -1,7 +1,7 @@
 """`surge test`: each kind of test on the stack it needs, which is its own, fresh, and gone afterwards.
 
 The whole run keeps two cores busy: kinds that mostly wait for servers run side by side, each lane as a command of its
-own on its own ports; the tests that kill a shop's processes under load run alone.
+own on its own ports; the tests that hurt a shop under load, with a time by which it is well again, run alone.
 """
 
 import asyncio
@@ -51,10 +51,10 @@ KINDS: Final = (
 )
 """``chaos`` makes its own stack."""
 
-SIDE_BY_SIDE: Final = (("unit", "e2e"), ("integration", "platform", "chaos"))
+SIDE_BY_SIDE: Final = (("unit", "e2e"), ("integration", "chaos"))
 """Lanes of the whole run: together they leave two cores little rest, alone each of them leaves half."""
 
-AFTERWARDS: Final = ("faults",)
+AFTERWARDS: Final = ("faults", "platform")
 
 
 def select(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
