@@ -171,8 +171,11 @@ async def _table(source: Any, target: Any, table: Table, snapshot: Snapshot) -> 
     name = qualified(table.raw)
     async with target.transaction():
         await target.execute("SET LOCAL maintenance_work_mem = '512MB'")
+        # the index of moments too: while a copy fills the table, each of its ranges would ask to be summarised, and a
+        # queue that is full says so in the server's log
         await target.execute(
-            f"TRUNCATE {name}; ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(f'pk_{table.raw}')}"
+            f"TRUNCATE {name}; ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(f'pk_{table.raw}')};"
+            f" DROP INDEX IF EXISTS {qualified(raw.emitted_index_name(table.raw))}"
         )
         pipe = _Pipe()
         async with source.transaction(isolation="repeatable_read", readonly=True):
@@ -187,6 +190,7 @@ async def _table(source: Any, target: Any, table: Table, snapshot: Snapshot) -> 
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
         await target.execute(raw.primary_key(table))
+        await target.execute(raw.emitted_index(table.raw))
         copied = state.Copy(
             table.raw, snapshot.at, snapshot.lsn, int(status.split()[-1]), round(time.monotonic() - began, 3)
         )

@@ -77,13 +77,18 @@ def primary_key(table: Table) -> str:
     return f"ALTER TABLE {qualified(table.raw)} ADD CONSTRAINT {quoted(f'pk_{table.raw}')} PRIMARY KEY ({key})"
 
 
+def emitted_index_name(raw: str) -> str:
+    """The name of a raw table's index of ``__emitted_at``."""
+    return f"ix_{raw}_emitted"
+
+
 def emitted_index(raw: str) -> str:
     """The statement that indexes ``__emitted_at``, by which incremental models find what is new.
 
     A block range index: rows are written in that order, so it costs next to nothing and is small.
     """
     return (
-        f"CREATE INDEX IF NOT EXISTS {quoted(f'ix_{raw}_emitted')} ON {qualified(raw)}"
+        f"CREATE INDEX IF NOT EXISTS {quoted(emitted_index_name(raw))} ON {qualified(raw)}"
         " USING brin (__emitted_at) WITH (pages_per_range = 32, autosummarize = on)"
     )
 
