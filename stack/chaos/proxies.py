@@ -24,6 +24,7 @@ _FOLDER: Final = SHARED / f"toxiproxy-{VERSION}"
 _PROGRAM: Final = _FOLDER / "server"
 _NO_PROXY: Final = {(KAFKA, "controller")}
 _START_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 120.0
 
 
 def go() -> str | None:
@@ -99,10 +100,16 @@ class Proxies:
                 await self._post(f"/proxies/{name}", enabled=on)
 
     async def _post(self, path: str, **body: object) -> None:
-        try:
-            answer = await self._client.post(path, json=body)
-        except httpx.HTTPError as error:
-            raise StackError(f"Toxiproxy does not answer: {error!r}") from error
+        """Asks until there is an answer: a cut that is not undone would hurt to the end of the run."""
+        deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
+        while True:
+            try:
+                answer = await self._client.post(path, json=body)
+                break
+            except httpx.HTTPError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise StackError(f"Toxiproxy does not answer: {error!r}") from error
+            await asyncio.sleep(0.2)
         if not answer.is_success:
             raise StackError(f"Toxiproxy refused {path}: {answer.status_code} {answer.text}")
 
