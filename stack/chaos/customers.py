@@ -57,9 +57,9 @@ HOME: Final = Address(
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How the shop is reached: a client on its API, its WebSocket address, and what makes a customer's token."""
+    """How the shop is reached: clients on its API, its WebSocket address, and what makes a customer's token."""
 
-    http: httpx.AsyncClient
+    clients: Sequence[httpx.AsyncClient]
     websocket_url: str
     issue: Callable[[str], str]
 
@@ -134,7 +134,8 @@ class Crowd:
             yield
 
     def _shopper(self, user: str, news: Callable[[dict[str, Any], int], None] | None = None) -> Shopper:
-        shopper = Shopper(self._door.http, HOME, websocket_url=self._door.websocket_url, patience=PATIENCE, news=news)
+        http = self._door.clients[self.arrived % len(self._door.clients)]
+        shopper = Shopper(http, HOME, websocket_url=self._door.websocket_url, patience=PATIENCE, news=news)
         shopper.token = self._door.issue(user)
         return shopper
 
