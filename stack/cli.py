@@ -123,11 +123,10 @@ def up(
         with instance.alone(), Progress("data platform") as progress:
             asyncio.run(Start(instance, progress, instance.names(Part.PLATFORM), seeded=False).run())
         console.print(f"data platform up after {time.monotonic() - began:.1f} s")
-    if placed:
-        return
-    from stack.welcome import welcome
+    if not placed:
+        from stack.welcome import welcome
 
-    console.print(welcome(instance))
+        console.print(welcome(instance))
 
 
 @app.command()

@@ -32,8 +32,10 @@ def variables(instance: Instance) -> dict[str, str]:
     }
 
 
-def run(arguments: list[str], instance: Instance, *, folder: str | None = None) -> int:
-    """Runs dbt and returns its exit code. The instance's environment must have been applied.
+def invocation(
+    arguments: list[str], instance: Instance, *, folder: str | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command that runs dbt, and its environment. The instance's environment must have been applied.
 
     ``folder`` keeps the artefacts of this run apart from those of ordinary ones, which state and partial parsing use.
 
@@ -45,8 +47,13 @@ def run(arguments: list[str], instance: Instance, *, folder: str | None = None) 
     extra = variables(instance)
     if folder is not None:
         extra["DBT_TARGET_PATH"] = str(instance.home / "dbt" / folder)
-    program = Path(sys.executable).with_name("dbt")
-    return subprocess.run([str(program), *arguments], env={**os.environ, **extra}, cwd=ROOT, check=False).returncode
+    return [str(Path(sys.executable).with_name("dbt")), *arguments], {**os.environ, **extra}
+
+
+def run(arguments: list[str], instance: Instance, *, folder: str | None = None) -> int:
+    """Runs dbt and returns its exit code; see :func:`invocation`."""
+    command, environment = invocation(arguments, instance, folder=folder)
+    return subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
 
 
 def _docs(instance: Instance) -> int:

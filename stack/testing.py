@@ -234,7 +234,7 @@ def _keep_logs(instance: Instance, kind: Kind) -> Path:
 
 
 def _pytest(arguments: list[str], variables: dict[str, str], kind: Kind, coverage: Path) -> int:
-    # of the pure core alone: to trace all the code would take a third of the unit tests' time
+    # of the pure core alone: with all the code traced they took 228 s beside the end-to-end tests, and 188 s so
     measured = ["coverage", "run", f"--data-file={coverage}/.coverage", f"--include={','.join(PURE_CORE)}", "-m"]
     command = [
         sys.executable,

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import httpx
@@ -16,22 +16,11 @@ import pytest
 
 from audit.report import Report
 from audit.run import run as audit
-from contracts.orders import Address
 from stack import instance
+from stack.chaos.customers import HOME
 from stack.shoppers import GOOD_TOKENS, METHODS, SETTLED, Offer, Shopper, Tracked, choose_cart, offers
 from stack.supervision import ProcessState, Supervisor
 from tests.shop import Shop
-
-HOME: Final = Address(
-    name="Ada Lovelace",
-    line1="12 St James's Square",
-    city="Newark",
-    region="NJ",
-    postal_code="07102",
-    country="US",
-    latitude=40.73,
-    longitude=-74.17,
-)
 
 Payment = Callable[[random.Random], tuple[str, str]]
 """Chooses method and token of an order."""

@@ -1,11 +1,8 @@
 """What a build of the warehouse costs those who are just buying: placement without and with it, in one run."""
 
 import asyncio
-import os
 import signal
-import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -74,18 +71,14 @@ async def measure(bench: Bench, rate: float, seconds: float) -> Beside:
     Raises:
         StackError: if the load brings nothing in, or there is no warehouse.
     """
+    command, environment = dbt.invocation(["build", "--full-refresh"], bench.instance)
     alone = await _placed(bench, rate, seconds)
     bench.note("starting a full build")
-    extra = dbt.variables(bench.instance)
-    if "SURGE_WAREHOUSE_PORT" not in os.environ:
-        raise StackError("there is no warehouse: `surge up --platform`")
     log = bench.instance.logs / "bench-dbt.log"
     with log.open("w") as said:
         build = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("dbt")),
-            "build",
-            "--full-refresh",
-            env={**os.environ, **extra},
+            *command,
+            env=environment,
             cwd=ROOT,
             stdout=said,
             stderr=said,
