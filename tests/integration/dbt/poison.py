@@ -6,7 +6,7 @@ POISON = """
     SELECT (SELECT id FROM raw.orders_order_items WHERE __op <> 'd' ORDER BY id LIMIT 1) AS item,
            (SELECT id FROM raw.orders_orders WHERE status = 'delivered' ORDER BY id LIMIT 1) AS lost,
            (SELECT id FROM raw.orders_orders WHERE status = 'delivered' ORDER BY id LIMIT 1 OFFSET 1) AS twice,
-           gen_random_uuid() AS orphan, 0.00 AS price;
+           gen_random_uuid() AS orphan, 0.00 AS price, now() AS at;
     UPDATE poisoned SET price = (SELECT price_at_purchase FROM raw.orders_order_items WHERE id = item);
     UPDATE raw.orders_order_items SET price_at_purchase = -1, __emitted_at = now()
     WHERE id = (SELECT item FROM poisoned);
@@ -30,7 +30,7 @@ MENDED = """
     WHERE id = item;
     UPDATE raw.orders_orders SET status = 'cancelled', cancel_reason = 'admin_request', __emitted_at = now()
     WHERE id = (SELECT lost FROM poisoned);
-    DELETE FROM raw.orders_orders WHERE id = (SELECT twice FROM poisoned) AND __op <> 'c';
+    DELETE FROM raw.orders_orders USING poisoned WHERE id = twice AND __emitted_at < at;
     ALTER TABLE raw.orders_orders ADD CONSTRAINT pk_orders_orders PRIMARY KEY (id);
     UPDATE raw.orders_order_items SET __op = 'd', __emitted_at = now() WHERE id = (SELECT orphan FROM poisoned);
 """
