@@ -1,6 +1,6 @@
 """The payment providers' own books against ours."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -24,20 +24,16 @@ _OURS: Final = """
 """
 
 
-async def judge(connection: asyncpg.Connection, http: httpx.AsyncClient, settings: AuditSettings) -> Finding:
-    """Compares every order that Stripe or PayPal moved money for, or should have."""
-    theirs = await _books(http, settings)
-    ours = {row["order_id"]: row for row in await connection.fetch(_OURS)}
-    offenders = list(_compare(ours, theirs))
-    figures = {
-        "captures": sum(entry["captures"] for entries in theirs.values() for entry in entries),
-        "refunds": sum(entry["refunds"] for entries in theirs.values() for entry in entries),
-        "cents kept": sum(entry["captured"] - entry["refunded"] for entries in theirs.values() for entry in entries),
-    }
-    return Finding(KEY, TITLE, figures, tuple(offenders[:MOST]), len(offenders), needs_quiet=True)
+Books = Mapping[str, Sequence[Mapping[str, Any]]]
+"""What each provider did for each order."""
 
 
-async def _books(http: httpx.AsyncClient, settings: AuditSettings) -> dict[str, list[dict[str, Any]]]:
+async def read(http: httpx.AsyncClient, settings: AuditSettings) -> Books:
+    """The providers' whole books.
+
+    Raises:
+        httpx.HTTPError: if the providers do not answer.
+    """
     headers = {"Authorization": f"Bearer {settings.stripe_api_key.get_secret_value()}"}
     books: dict[str, list[dict[str, Any]]] = {}
     after: str | None = ""
@@ -52,7 +48,19 @@ async def _books(http: httpx.AsyncClient, settings: AuditSettings) -> dict[str, 
     return books
 
 
-def _compare(ours: Mapping[str, Any], theirs: Mapping[str, list[dict[str, Any]]]) -> Iterator[Offender]:
+async def judge(connection: asyncpg.Connection, theirs: Books) -> Finding:
+    """Compares every order that Stripe or PayPal moved money for, or should have."""
+    ours = {row["order_id"]: row for row in await connection.fetch(_OURS)}
+    offenders = list(_compare(ours, theirs))
+    figures = {
+        "captures": sum(entry["captures"] for entries in theirs.values() for entry in entries),
+        "refunds": sum(entry["refunds"] for entries in theirs.values() for entry in entries),
+        "cents kept": sum(entry["captured"] - entry["refunded"] for entries in theirs.values() for entry in entries),
+    }
+    return Finding(KEY, TITLE, figures, tuple(offenders[:MOST]), len(offenders), needs_quiet=True)
+
+
+def _compare(ours: Mapping[str, Any], theirs: Books) -> Iterator[Offender]:
     for order_id in sorted(ours.keys() | theirs.keys()):
         entries = theirs.get(order_id, [])
         captures = sum(entry["captures"] for entry in entries)

@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-import asyncpg
 import httpx
 import pymongo.errors
 import redis.exceptions
@@ -20,6 +19,7 @@ from audit.log import AcceptedOrders, Broker, Progress
 from audit.quiet import Unrest
 from audit.report import Finding, Offender, Report, away
 from audit.settings import AuditSettings
+from audit.snapshot import Snapshot, side_by_side, snapshot
 from kit import redis as kit_redis
 from kit.clock import SystemClock
 
@@ -55,38 +55,47 @@ class _Auditor:
     seen: dict[tuple[str, Offender], float] = field(default_factory=dict)
 
     async def look(self) -> tuple[list[Finding], Unrest]:
-        """Everything once. The order matters: what a consumer had committed before the snapshot must be in it."""
+        """Everything once. The order matters: what a consumer had committed before the snapshot must be in it.
+
+        What was done before the snapshot is in the log, in Redis and elsewhere when these are read, beside Postgres.
+        """
         before, _ = await _or_away(self.broker.progress())
-        async with _snapshot(self.settings) as connection:
-            findings = [
-                *await books.judge(connection, books.STOCK),
-                await _check(gate.KEY, gate.TITLE, gate.judge(connection, self.redis)),
-                *await books.judge(connection, sales.CHECKS),
-                await _check(sales.KEY, sales.TITLE, sales.judge(connection, self.redis)),
-                *await books.judge(connection, books.ORDERS),
-                *await self._accepted(connection, before),
-                *await books.judge(connection, money.CHECKS),
-                await _check(providers.KEY, providers.TITLE, providers.judge(connection, self.http, self.settings)),
-                *await books.judge(connection, parcels.CHECKS),
-                await _check(history.KEY, history.TITLE, self._history(connection)),
-            ]
-            waiting = await quiet.outstanding(connection)
+        async with snapshot(self.settings) as now:
+            found = await side_by_side(
+                [
+                    now.judge(books.STOCK),
+                    _check(gate.KEY, gate.TITLE, now.read(lambda connection: gate.judge(connection, self.redis))),
+                    now.judge(sales.CHECKS),
+                    _check(sales.KEY, sales.TITLE, now.read(lambda connection: sales.judge(connection, self.redis))),
+                    now.judge(books.ORDERS),
+                    self._accepted(now, before),
+                    now.judge(money.CHECKS),
+                    _check(providers.KEY, providers.TITLE, self._providers(now)),
+                    now.judge(parcels.CHECKS),
+                    _check(history.KEY, history.TITLE, self._history(now)),
+                ]
+            )
+            waiting = await now.read(quiet.outstanding)
         after, _ = await _or_away(self.broker.progress())
-        findings.append(letters.judge(after))
+        findings = [*(finding for some in found for finding in some), letters.judge(after)]
         return findings, quiet.unrest(before, waiting, after)
 
-    async def _accepted(self, connection: asyncpg.Connection, before: Progress | None) -> list[Finding]:
-        # the snapshot begins with the transaction's first query, which lies behind
+    async def _accepted(self, now: Snapshot, before: Progress | None) -> list[Finding]:
         log: AcceptedOrders | None
         log, why = await _or_away(self.broker.accepted_orders())
         if log is None or before is None:
             return [
                 away(key, title, why or "Kafka is away", needs_quiet=False) for key, title in accepted.TITLES.items()
             ]
-        return await accepted.judge(connection, log, before.saga_offsets)
+        return await now.read(lambda connection: accepted.judge(connection, log, before.saga_offsets))
 
-    async def _history(self, connection: asyncpg.Connection) -> Finding:
-        return await history.judge(connection, await history.read(self.mongo))
+    async def _providers(self, now: Snapshot) -> Finding:
+        theirs = await providers.read(self.http, self.settings)
+        return await now.read(lambda connection: providers.judge(connection, theirs))
+
+    async def _history(self, now: Snapshot) -> Finding:
+        told = await history.read(self.mongo)
+        return await now.read(lambda connection: history.judge(connection, told))
 
     def remember(self, findings: Iterable[Finding], now: float) -> dict[tuple[str, Offender], float]:
         """Since when each present offender has stood unchanged."""
@@ -184,19 +193,6 @@ def _settle(finding: Finding, seen: dict[tuple[str, Offender], float], unrest: U
     return replace(finding, offenders=(), count=0, judged=False, note=note)
 
 
-@contextlib.asynccontextmanager
-async def _snapshot(settings: AuditSettings) -> AsyncIterator[asyncpg.Connection]:
-    url = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
-    connection = await asyncpg.connect(
-        url, timeout=5, server_settings={"application_name": f"{settings.instance}.audit", "jit": "off"}
-    )
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
-    finally:
-        await connection.close()
-
-
 async def _or_away(reading: Awaitable[_T]) -> tuple[_T | None, str]:
     try:
         return await reading, ""
@@ -204,6 +200,6 @@ async def _or_away(reading: Awaitable[_T]) -> tuple[_T | None, str]:
         return None, f"{type(error).__name__}: {error}"
 
 
-async def _check(key: str, title: str, judging: Awaitable[Finding]) -> Finding:
+async def _check(key: str, title: str, judging: Awaitable[Finding]) -> list[Finding]:
     finding, why = await _or_away(judging)
-    return finding or away(key, title, why)
+    return [finding or away(key, title, why)]

@@ -42,6 +42,7 @@ from stack.shoppers import (
     choose_payment,
     offers,
     percentile,
+    watching,
 )
 
 ORDERS: Final = 500
@@ -184,10 +185,7 @@ async def run(
     began = time.perf_counter()
     limits = httpx.Limits(max_connections=concurrency * 2, max_keepalive_connections=concurrency * 2)
     try:
-        async with (
-            httpx.AsyncClient(base_url=settings.url("gateway"), timeout=10, limits=limits) as http,
-            contextlib.AsyncExitStack() as watching,
-        ):
+        async with httpx.AsyncClient(base_url=settings.url("gateway"), timeout=10, limits=limits) as http:
             shelf = await offers(http)
             if len(shelf) < 20:
                 raise StackError(f"only {len(shelf)} products are in stock: the demo shop is not seeded, or not ready")
@@ -195,18 +193,17 @@ async def run(
             rivals = len(contested) * _RIVALS
             count = rivals + -(-(orders - rivals) // ORDERS_A_CUSTOMER)
             shoppers = await _sign_in(settings, http, count, display)
-            for shopper in shoppers:
-                await watching.enter_async_context(shopper.watching())
-            placing = time.perf_counter()
-            display.stage("orders placed")
-            display.stage("confirmed or cancelled")
-            display.stage("shipped or over")
-            counting = asyncio.create_task(_count(result, display))
-            await _place(shoppers, shelf, contested, result, orders, concurrency)
-            result.placing_seconds = time.perf_counter() - placing
-            await _follow(shoppers, result)
-            counting.cancel()
-            _show(result, display)
+            async with watching(shoppers):
+                placing = time.perf_counter()
+                display.stage("orders placed")
+                display.stage("confirmed or cancelled")
+                display.stage("shipped or over")
+                counting = asyncio.create_task(_count(result, display))
+                await _place(shoppers, shelf, contested, result, orders, concurrency)
+                result.placing_seconds = time.perf_counter() - placing
+                await _follow(shoppers, result)
+                counting.cancel()
+                _show(result, display)
     except (httpx.HTTPError, Refused, ShopAway) as error:
         raise StackError(f"the shop can't be used: {error}") from error
     result.seconds = time.perf_counter() - began

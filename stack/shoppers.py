@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -189,21 +189,8 @@ class Shopper:
             tracked.see(document["status"], document.get("cancel_reason") or "", time.perf_counter())
         return document
 
-    @asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """Follows all of the customer's orders over the WebSocket while the block runs."""
-        ready = asyncio.Event()
-        following = asyncio.create_task(self._follow(ready))
-        try:
-            async with asyncio.timeout(10):
-                await ready.wait()
-            yield
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
-
-    async def _follow(self, ready: asyncio.Event) -> None:
+    async def follow(self, ready: asyncio.Event) -> None:
+        """Follows all of the customer's orders over the WebSocket; ``ready`` is set once it tells of them."""
         headers = {"Authorization": f"Bearer {self.token}"}
         while True:
             try:
@@ -255,6 +242,29 @@ class Shopper:
             with contextlib.suppress(ValueError):
                 await asyncio.sleep(min(float(response.headers.get("Retry-After", "0")), 5.0))
         raise ShopAway(f"{method} {path}: {problem}")
+
+
+@asynccontextmanager
+async def watching(shoppers: Iterable[Shopper]) -> AsyncIterator[None]:
+    """Each of the customers follows all of their orders over a WebSocket of their own while the block runs.
+
+    Raises:
+        TimeoutError: if the shop does not tell of their orders within 10 s.
+    """
+    ready = {asyncio.Event(): shopper for shopper in shoppers}
+    following = [asyncio.create_task(shopper.follow(opened)) for opened, shopper in ready.items()]
+    try:
+        async with asyncio.timeout(10):
+            for opened in ready:
+                await opened.wait()
+        yield
+    finally:
+        for task in following:
+            task.cancel()
+        ended = await asyncio.gather(*following, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
 
 
 async def offers(http: httpx.AsyncClient, *, pages: int = 20) -> list[Offer]:

@@ -20,7 +20,7 @@ from kit.kafka import EventProducer
 from stack import kafka
 from stack.demo import ORDERS_A_CUSTOMER, RushSettings, customers
 from stack.errors import StackError
-from stack.shoppers import Offer, Refused, ShopAway, Shopper, choose_cart, offers, percentile
+from stack.shoppers import Offer, Refused, ShopAway, Shopper, choose_cart, offers, percentile, watching
 
 PLACEMENT_GOAL_MS: Final = 20.0
 CONFIRMATION_GOAL_MS: Final = 200.0
@@ -132,8 +132,7 @@ async def measure(orders: int, warm_up: int, note: Callable[[str], None]) -> Lat
             produce = await _produces(settings, orders)
             shelf = [offer for offer in await offers(http) if offer.stock > 20]
             shoppers = await _sign_in(settings, http, -(-(orders + warm_up) // ORDERS_A_CUSTOMER), note)
-            for shopper in shoppers:
-                await stack.enter_async_context(shopper.watching())
+            await stack.enter_async_context(watching(shoppers))
             measured: list[tuple[str, float, float]] = []
             for number in range(orders + warm_up):
                 note(f"order {number + 1} of {orders + warm_up}")

@@ -1,7 +1,6 @@
 """Customers who buy, change their mind, repeat themselves, look and listen, and write down what they were told."""
 
 import asyncio
-import contextlib
 import random
 import uuid
 from collections import Counter, deque
@@ -15,7 +14,7 @@ import httpx
 
 from contracts.orders import Address
 from stack.chaos.history import Act, Entry, History, Outcome
-from stack.shoppers import Offer, Refused, ShopAway, Shopper, choose_payment
+from stack.shoppers import Offer, Refused, ShopAway, Shopper, choose_payment, watching
 
 PATIENCE: Final = 75.0
 """Seconds that a customer goes on asking while the shop is away."""
@@ -127,10 +126,8 @@ class Crowd:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Some customers follow their orders over WebSockets while the block runs."""
-        async with contextlib.AsyncExitStack() as stack:
-            for user in self._listeners:
-                shopper = self._shopper(user, news=partial(self._heard, user))
-                await stack.enter_async_context(shopper.watching())
+        shoppers = [self._shopper(user, news=partial(self._heard, user)) for user in self._listeners]
+        async with watching(shoppers):
             yield
 
     def _shopper(self, user: str, news: Callable[[dict[str, Any], int], None] | None = None) -> Shopper:

@@ -209,14 +209,14 @@ async def test_the_providers_books_are_compared(connection: asyncpg.Connection, 
         return httpx.Response(200, json={"items": items, "next_after": items[-1]["order_id"] if items else None})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        clean = await providers.judge(connection, http, audit_settings)
+        clean = await providers.judge(connection, await providers.read(http, audit_settings))
         assert clean.verdict is Verdict.HOLDS
         assert clean.figures["captures"] == 4
         theirs[0]["captures"] = 2
         theirs[1]["captured"] += 1
         missing = theirs.pop(2)
         theirs.append(_entry("ffffffff-ffff-7fff-bfff-ffffffffffff", cents=100))
-        broken = await providers.judge(connection, http, audit_settings)
+        broken = await providers.judge(connection, await providers.read(http, audit_settings))
     said = {offender.id: offender.what for offender in broken.offenders}
     assert said[theirs[0]["order_id"]] == "captured 2 times"
     assert "we " in said[theirs[1]["order_id"]]
