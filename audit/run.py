@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -15,6 +16,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from audit import accepted, books, gate, history, letters, money, parcels, providers, quiet, sales
+from audit.books import Check
 from audit.log import AcceptedOrders, Broker, Progress
 from audit.quiet import Unrest
 from audit.report import Finding, Offender, Report, away
@@ -45,6 +47,14 @@ _AWAY: Final = (
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Checks that are made together."""
+
+    keys: tuple[str, ...]
+    judge: Callable[[], Coroutine[Any, Any, list[Finding]]]
+
+
 @dataclass(slots=True)
 class _Auditor:
     settings: AuditSettings
@@ -54,31 +64,44 @@ class _Auditor:
     broker: Broker
     seen: dict[tuple[str, Offender], float] = field(default_factory=dict)
 
-    async def look(self) -> tuple[list[Finding], Unrest]:
-        """Everything once. The order matters: what a consumer had committed before the snapshot must be in it.
+    async def look(self, only: Container[str] | None = None) -> tuple[list[Finding], Unrest]:
+        """Everything once, or the checks with these keys. What a consumer had committed before is in the snapshot.
 
         What was done before the snapshot is in the log, in Redis and elsewhere when these are read, beside Postgres.
         """
         before, _ = await _or_away(self.broker.progress())
         async with snapshot(self.settings) as now:
             found = await side_by_side(
-                [
-                    now.judge(books.STOCK),
-                    _check(gate.KEY, gate.TITLE, now.read(lambda connection: gate.judge(connection, self.redis))),
-                    now.judge(sales.CHECKS),
-                    _check(sales.KEY, sales.TITLE, now.read(lambda connection: sales.judge(connection, self.redis))),
-                    now.judge(books.ORDERS),
-                    self._accepted(now, before),
-                    now.judge(money.CHECKS),
-                    _check(providers.KEY, providers.TITLE, self._providers(now)),
-                    now.judge(parcels.CHECKS),
-                    _check(history.KEY, history.TITLE, self._history(now)),
-                ]
+                reading.judge()
+                for reading in self._readings(now, before)
+                if only is None or any(key in only for key in reading.keys)
             )
             waiting = await now.read(quiet.outstanding)
         after, _ = await _or_away(self.broker.progress())
         findings = [*(finding for some in found for finding in some), letters.judge(after)]
         return findings, quiet.unrest(before, waiting, after)
+
+    def _readings(self, now: Snapshot, before: Progress | None) -> list[_Reading]:
+        """In the order in which a report shows them."""
+
+        def each(checks: Iterable[Check]) -> list[_Reading]:
+            return [_Reading((check.key,), partial(now.judge, [check])) for check in checks]
+
+        def one(key: str, title: str, judge: Callable[[], Awaitable[Finding]]) -> _Reading:
+            return _Reading((key,), lambda: _check(key, title, judge()))
+
+        return [
+            *each(books.STOCK),
+            one(gate.KEY, gate.TITLE, lambda: now.read(lambda connection: gate.judge(connection, self.redis))),
+            *each(sales.CHECKS),
+            one(sales.KEY, sales.TITLE, lambda: now.read(lambda connection: sales.judge(connection, self.redis))),
+            *each(books.ORDERS),
+            _Reading(tuple(accepted.TITLES), lambda: self._accepted(now, before)),
+            *each(money.CHECKS),
+            one(providers.KEY, providers.TITLE, lambda: self._providers(now)),
+            *each(parcels.CHECKS),
+            one(history.KEY, history.TITLE, lambda: self._history(now)),
+        ]
 
     async def _accepted(self, now: Snapshot, before: Progress | None) -> list[Finding]:
         log: AcceptedOrders | None
@@ -139,9 +162,12 @@ async def run(
         auditor = _Auditor(settings, redis_client, mongo, http, broker)
         began = time.monotonic()
         pending: set[tuple[str, str]] | None = None
+        findings: list[Finding] = []
         while True:
             now = time.monotonic()
-            findings, unrest = await auditor.look()
+            only = None if rest or pending is None else {finding.key for finding in findings if finding.count}
+            looked, unrest = await auditor.look(only)
+            findings = looked if only is None else _renewed(findings, looked)
             seen = auditor.remember(findings, now)
             broken = any(f.count and not f.warning for f in findings)
             if not broken and (unrest.quiet or not rest):
@@ -160,6 +186,12 @@ async def run(
                 note(str(unrest) or "differences may still settle")
             await asyncio.sleep(_PAUSE)
         return Report(clock.now(), time.monotonic() - began, unrest.quiet, str(unrest), tuple(findings))
+
+
+def _renewed(findings: Iterable[Finding], looked: Iterable[Finding]) -> list[Finding]:
+    """The findings, those of a later look in place of what they renew."""
+    later = {finding.key: finding for finding in looked}
+    return [later.get(finding.key, finding) for finding in findings]
 
 
 def _pending(findings: Iterable[Finding], before: set[tuple[str, str]] | None) -> set[tuple[str, str]] | None:

@@ -47,12 +47,8 @@ class Snapshot:
             self._free.put_nowait(connection)
 
     async def judge(self, checks: Sequence[Check]) -> list[Finding]:
-        """The findings of checks, in their order, each made as soon as a connection is free."""
-
-        async def one(check: Check) -> list[Finding]:
-            return await self.read(lambda connection: judge(connection, [check]))
-
-        return [finding for found in await side_by_side(map(one, checks)) for finding in found]
+        """The findings of checks, in their order."""
+        return await self.read(lambda connection: judge(connection, checks))
 
 
 @contextlib.asynccontextmanager

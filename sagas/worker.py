@@ -13,7 +13,8 @@ from contracts.envelope import Message, registry
 from kit.app import broker_answers, database_answers
 from kit.kafka import Consumer, in_transaction
 from kit.resources import Resources
-from kit.worker import Periodic, Task, create_worker
+from kit.tasks import Periodic, Task
+from kit.worker import create_worker
 from sagas import order as order_saga
 from sagas import store
 from sagas.batch import Changes

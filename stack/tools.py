@@ -89,6 +89,12 @@ def java_version() -> int:
     return _java_version(need(java_home(), "a JDK"))
 
 
+def java_build() -> str:
+    """Which build the JDK in use is, as it says of itself."""
+    release = need(java_home(), "a JDK") / "release"
+    return release.read_text() if release.exists() else str(release)
+
+
 @cache
 def maven() -> Path | None:
     """Maven's program."""

@@ -18,7 +18,8 @@ from kit.app import serve
 from kit.db import Database
 from kit.resources import Resources
 from kit.settings import Settings
-from kit.worker import Periodic, Task, create_worker
+from kit.tasks import Periodic, Task
+from kit.worker import create_worker
 
 log = structlog.get_logger()
 

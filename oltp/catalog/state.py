@@ -9,7 +9,7 @@ from typing import Any
 
 from kit.db import Database
 from kit.resources import Resources
-from kit.worker import Periodic, running
+from kit.tasks import Periodic, running
 from oltp.catalog.directory import Directory
 from oltp.catalog.repository import CountedCategory, Products
 from oltp.catalog.settings import CatalogSettings

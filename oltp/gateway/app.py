@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from kit.app import Lifespan, broker_answers, create_app, redis_answers
 from kit.kafka import EventProducer
 from kit.resources import Resources
-from kit.worker import Periodic, Task, running
+from kit.tasks import Periodic, Task, running
 from oltp.accounts import endpoints as accounts
 from oltp.accounts.state import lifespan as accounts_lifespan
 from oltp.cart import endpoints as cart

@@ -11,7 +11,8 @@ from contracts.events import InventoryAdjusted, OrderConfirmed, ProductChanged, 
 from kit.app import broker_answers, database_answers, redis_answers, serve
 from kit.kafka import Consumer
 from kit.resources import Resources
-from kit.worker import Periodic, Task, create_worker
+from kit.tasks import Periodic, Task
+from kit.worker import create_worker
 from oltp.inventory.gate import Gate
 from oltp.inventory.handlers import StockKeeper
 from oltp.inventory.postgres_gate import Counted, PostgresGate

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from kit.app import broker_answers, redis_answers, serve
 from kit.resources import Resources
 from kit.settings import Settings
-from kit.worker import Periodic, Task, create_worker
+from kit.tasks import Periodic, Task
+from kit.worker import create_worker
 from oltp.metrics.consumer import LiveConsumer
 from oltp.metrics.lag import LagWatch
 from oltp.metrics.sampler import Sampler

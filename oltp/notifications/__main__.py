@@ -9,7 +9,8 @@ from contracts import events, topics
 from kit.app import broker_answers, database_answers, serve
 from kit.kafka import Consumer, in_transaction
 from kit.resources import Resources
-from kit.worker import Periodic, Task, create_worker
+from kit.tasks import Periodic, Task
+from kit.worker import create_worker
 from oltp.notifications.channels import EmailSender, RecordingSender
 from oltp.notifications.domain import Channel
 from oltp.notifications.service import Dispatcher, NewsService, Pruner

@@ -49,8 +49,8 @@ from kit.errors import Unauthorized, Unavailable
 from kit.moments import Moment
 from kit.resources import Resources
 from kit.settings import Settings
+from kit.tasks import running
 from kit.transient import is_transient
-from kit.worker import running
 from oltp.orders import history
 from oltp.orders.domain import Step
 from oltp.orders.errors import OrderNotFound

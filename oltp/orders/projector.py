@@ -24,7 +24,8 @@ from kit.kafka import Consumer, Outcome, Received
 from kit.redis import publish_to_both
 from kit.resources import Resources
 from kit.settings import Settings
-from kit.worker import Task, create_worker
+from kit.tasks import Task
+from kit.worker import create_worker
 from oltp.orders import history
 from oltp.orders.domain import (
     CANCELLATION_REFUSED,

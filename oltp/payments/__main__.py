@@ -8,7 +8,8 @@ from contracts import topics
 from kit.app import broker_answers, database_answers, serve
 from kit.kafka import Consumer
 from kit.resources import Resources
-from kit.worker import Periodic, Task, create_worker
+from kit.tasks import Periodic, Task
+from kit.worker import create_worker
 from oltp.payments.handlers import COMMANDS, PaymentHandlers
 from oltp.payments.providers import open_providers
 from oltp.payments.service import Cashier

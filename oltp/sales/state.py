@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from kit.resources import Resources
-from kit.worker import Periodic, running
+from kit.tasks import Periodic, running
 from oltp.sales.board import Board
 from oltp.sales.settings import SalesSettings
 

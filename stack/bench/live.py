@@ -18,7 +18,7 @@ from kit import redis as kit_redis
 from kit.bookmarks import Move
 from kit.clock import SystemClock
 from kit.settings import Settings
-from kit.worker import running
+from kit.tasks import running
 from oltp.metrics.consumer import LiveConsumer
 from oltp.metrics.domain import ORDERS, Window
 from oltp.metrics.store import LiveStore, window_key

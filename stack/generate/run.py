@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from aiokafka.errors import KafkaError
 
 from kit.resources import open_resources
-from kit.worker import running
+from kit.tasks import running
 from oltp.catalog.state import lifespan as catalog_lifespan
 from oltp.gateway.admission import Admission
 from oltp.gateway.order_log import OrderLog

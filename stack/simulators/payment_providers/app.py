@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from kit.worker import running
+from kit.tasks import running
 from stack.simulators.payment_providers.control import create_router
 from stack.simulators.payment_providers.faults import FaultDesk
 from stack.simulators.payment_providers.paypal_api import PayPalApi

@@ -1,16 +1,17 @@
 """The audit as a whole, on real stores: what it reads, what it waits for, how it ends."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import orjson
 import pytest
+import redis
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from audit import gate, history, log
+from audit import books, gate, history, log
 from audit.log import Broker
-from audit.report import Verdict
+from audit.report import Finding, Verdict
 from audit.run import run
 from audit.settings import AuditSettings
 from contracts import redis_keys
@@ -93,6 +94,37 @@ async def test_a_wrong_counter_is_found(audit_settings: AuditSettings, counters:
     assert finding.verdict is Verdict.BROKEN
     assert finding.offenders[0].id == key.partition(":")[2]
     assert told
+
+
+async def test_what_differed_is_looked_at_again_and_the_rest_is_left(
+    audit_settings: AuditSettings, counters: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    judged = books.judge
+
+    async def judge(connection: asyncpg.Connection, checks: Sequence[books.Check]) -> list[Finding]:
+        looked.extend(check.key for check in checks)
+        return await judged(connection, checks)
+
+    monkeypatch.setattr("audit.snapshot.judge", judge)
+    key = next(iter(await counters.keys(redis_keys.stock("*"))))
+    await counters.incr(key)
+    beside = redis.Redis.from_url(audit_settings.redis_url.get_secret_value())
+    mended: list[str] = []
+
+    def mend(_: str) -> None:
+        beside.decr(key)
+        mended.append(key)
+
+    try:
+        report = await run(audit_settings, wait=10, rest=False, note=mend)
+    finally:
+        beside.close()
+    assert mended == [key]
+    assert report.clean
+    assert report.finding(gate.KEY).verdict is Verdict.HOLDS
+    assert report.finding("stock.ledger").figures["on hand"]
+    assert looked.count("stock.ledger") == 1
 
 
 async def test_a_forgotten_counter_is_no_break(audit_settings: AuditSettings, counters: Redis) -> None:

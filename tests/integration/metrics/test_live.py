@@ -31,7 +31,7 @@ from kit.ids import new_id
 from kit.kafka import Outgoing, partition_of
 from kit.resources import Resources
 from kit.settings import Settings
-from kit.worker import running
+from kit.tasks import running
 from oltp.metrics.consumer import GROUP, LiveConsumer
 from oltp.metrics.domain import RETENTION_SECONDS, Fact, Tidings, Window, counted
 from oltp.metrics.endpoints import router

@@ -22,7 +22,7 @@ from kit.ids import new_id
 from kit.kafka import EventProducer, Received
 from kit.resources import Resources
 from kit.settings import Settings
-from kit.worker import running
+from kit.tasks import running
 from oltp.orders import history
 from oltp.orders.domain import Facts, Filter, first_step, month_of
 from oltp.orders.history import Entry, HistoryStore
