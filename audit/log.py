@@ -167,6 +167,8 @@ class Broker:
                     fetch_max_wait_ms=100,
                     max_partition_fetch_bytes=8 * 1024 * 1024,
                     fetch_max_bytes=64 * 1024 * 1024,
+                    # it is waited for once for each topic that the client has not heard of yet, one after the other
+                    retry_backoff_ms=10,
                 )
                 await self._consumer.start()
             yield self._admin, self._consumer
