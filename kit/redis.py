@@ -49,7 +49,7 @@ async def publish_to_both(redis: Redis, news: Sequence[tuple[str, str, str]]) ->
         await redis.eval(_PUBLISH, 0, *chain.from_iterable(some))
 
 
-def _redis(connection: HTTPConnection) -> Redis:
+async def _redis(connection: HTTPConnection) -> Redis:
     return cast(Redis, connection.state.resources.redis)
 
 

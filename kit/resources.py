@@ -12,15 +12,20 @@ from kit.clock import Clock, SkewedClock, SystemClock
 from kit.db import Database
 from kit.kafka import EventProducer
 from kit.settings import Settings
+from kit.shared_redis import SharedRedis
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Connections and the clock; all connect on first use, so a server that is away delays nothing but itself."""
+    """Connections and the clock; all connect on first use, so a server that is away delays nothing but itself.
+
+    ``shared_redis`` is for what every request asks, ``redis`` for everything else.
+    """
 
     settings: Settings
     database: Database
     redis: Redis
+    shared_redis: SharedRedis
     producer: EventProducer
     clock: Clock
 
@@ -32,6 +37,7 @@ async def open_resources(settings: Settings, *, producer_timeout: float = 10.0) 
         settings=settings,
         database=db.from_settings(settings),
         redis=kit_redis.connect(settings),
+        shared_redis=SharedRedis(settings),
         producer=EventProducer(settings, timeout=producer_timeout),
         clock=SkewedClock(settings.clock_offset_file) if settings.clock_offset_file else SystemClock(),
     )
@@ -39,5 +45,6 @@ async def open_resources(settings: Settings, *, producer_timeout: float = 10.0) 
         yield resources
     finally:
         await resources.producer.stop()
+        resources.shared_redis.close()
         await resources.redis.aclose()
         await resources.database.close()

@@ -96,7 +96,7 @@ async def write(settings: SeedSettings, imported: Imported) -> None:
             )
         await connection.execute("ANALYZE orders.orders, orders.order_items, accounts.users, catalog.products")
     async with open_resources(settings) as resources:
-        await directory.warm(resources.redis, resources.database)
+        await directory.warm(resources.shared_redis, resources.database)
         await reconciler.rebuild(resources)
 
 

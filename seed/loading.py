@@ -124,7 +124,7 @@ async def fill(settings: SeedSettings, plan: Plan, progress: Progress | None = N
         digests = await _fill(connection, settings, plan, say)
     say(Note("product cards and stock into Redis"))
     async with open_resources(settings) as resources:
-        await directory.warm(resources.redis, resources.database)
+        await directory.warm(resources.shared_redis, resources.database)
         await reconciler.rebuild(resources)
     return Seeded(plan, fresh=True, seconds=time.monotonic() - began, digests=digests)
 

@@ -50,15 +50,15 @@ def _state(request: Request) -> AccountsState:
     return cast(AccountsState, request.state.accounts)
 
 
-def _sign_ins(request: Request) -> SignIns:
+async def _sign_ins(request: Request) -> SignIns:
     return SignIns(request.state.resources, _state(request))
 
 
-def _profiles(request: Request) -> Profiles:
+async def _profiles(request: Request) -> Profiles:
     return Profiles(request.state.resources.clock)
 
 
-def _address_book(request: Request) -> AddressBook:
+async def _address_book(request: Request) -> AddressBook:
     state = _state(request)
     return AddressBook(request.state.resources, state.directory, state.settings.accounts_addresses_per_user)
 

@@ -15,7 +15,7 @@ from oltp.cart.service import CartService
 router = APIRouter(prefix="/api/cart", tags=["cart"], responses=responses(Unauthorized, Unavailable))
 
 
-def _service(request: Request, principal: CurrentUser) -> CartService:
+async def _service(request: Request, principal: CurrentUser) -> CartService:
     state = request.state
     visits: Visits = state.visits
     return CartService(

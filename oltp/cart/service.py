@@ -1,6 +1,6 @@
 """Use cases of the cart."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -39,7 +39,9 @@ class CartService:
 
     async def show(self) -> Cart:
         """The cart at present prices and stock. What the catalog no longer knows at all is taken out."""
-        quantities = await self._carts.get(self._user_id)
+        return await self._shown(await self._carts.get(self._user_id))
+
+    async def _shown(self, quantities: Mapping[str, int]) -> Cart:
         cards = await self._products.get_many(quantities)
         unknown = [product_id for product_id in quantities if product_id not in cards]
         if unknown:
@@ -64,8 +66,7 @@ class CartService:
             ProductUnknown, ProductNotForSale, QuantityLimit, CartFull
         """
         await self._demand_for_sale(product_id)
-        await self._carts.add(self._user_id, product_id, quantity)
-        cart = await self.show()
+        cart = await self._shown(await self._carts.add(self._user_id, product_id, quantity))
         self._note(StorefrontKind.CART_ADD, product_id, quantity, cart)
         return cart
 
@@ -76,8 +77,8 @@ class CartService:
             ProductUnknown, ProductNotForSale, NotInCart, QuantityLimit
         """
         await self._demand_for_sale(product_id)
-        before = await self._carts.change(self._user_id, product_id, quantity)
-        cart = await self.show()
+        before, quantities = await self._carts.change(self._user_id, product_id, quantity)
+        cart = await self._shown(quantities)
         if quantity > before:
             self._note(StorefrontKind.CART_ADD, product_id, quantity - before, cart)
         elif quantity < before:
@@ -86,8 +87,8 @@ class CartService:
 
     async def remove(self, product_id: str) -> Cart:
         """Takes a product out; what is not in the cart is out already."""
-        [before] = await self._carts.remove(self._user_id, [product_id])
-        cart = await self.show()
+        [before], quantities = await self._carts.remove(self._user_id, [product_id])
+        cart = await self._shown(quantities)
         if before:
             self._note(StorefrontKind.CART_REMOVE, product_id, before, cart)
         return cart

@@ -13,4 +13,4 @@ from oltp.cart.settings import CartSettings
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Gives request state ``cart_settings`` and ``carts``. The routes also need ``products`` and ``sales``."""
     settings = CartSettings.beside(resources.settings)
-    yield {"cart_settings": settings, "carts": Carts(resources.redis, settings)}
+    yield {"cart_settings": settings, "carts": Carts(resources.shared_redis, settings)}

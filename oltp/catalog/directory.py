@@ -31,14 +31,13 @@ from typing import Final
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
 from contracts import redis_keys
 from contracts.products import ProductCard
 from kit.db import Database
 from kit.errors import Unavailable
 from kit.ids import is_uuid
+from kit.shared_redis import Script, SharedRedis
 from kit.transient import is_transient
 from oltp.catalog.repository import Cards, VersionedCard
 from oltp.catalog.settings import CatalogSettings
@@ -51,7 +50,7 @@ _BATCH: Final = 1000
 _PAUSE_SECONDS: Final = 0.5
 """How long nobody asks Postgres for unknown products after it failed to answer."""
 
-_PUT: Final = """
+_PUT: Final = Script("""
 local written = 0
 for i, key in ipairs(KEYS) do
     local newer = false
@@ -67,7 +66,7 @@ for i, key in ipairs(KEYS) do
     end
 end
 return written
-"""
+""")
 
 
 class _Stored(ProductCard, frozen=True, kw_only=True):
@@ -93,7 +92,7 @@ class Directory:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: SharedRedis,
         database: Database,
         settings: CatalogSettings,
         *,
@@ -103,7 +102,6 @@ class Directory:
         self._database = database
         self._settings = settings
         self._monotonic = monotonic
-        self._put = redis.register_script(_PUT)
         self._entries: dict[str, _Entry] = {}
         self._loading = asyncio.Lock()
         self._paused_until = 0.0
@@ -144,7 +142,7 @@ class Directory:
         Raises:
             RedisError, DBAPIError, OSError: if Redis or Postgres is away; the next time makes up for it.
         """
-        stored = await self._redis.get(_MARK)
+        stored = await self._redis.call("GET", _MARK)
         async with self._database.read() as session:
             cards = Cards(session)
             snapshot = await cards.snapshot()
@@ -165,7 +163,7 @@ class Directory:
             self._entries.pop(versioned.card.product_id, None)
         self._refreshed = {card.card.product_id: card.version for card in changed}
         if mark != snapshot.xmin:
-            await self._redis.set(_MARK, snapshot.xmin)
+            await self._redis.call("SET", _MARK, snapshot.xmin)
 
     def _from_process(self, wanted: set[str], found: dict[str, ProductCard]) -> set[str]:
         now, missing = self._monotonic(), set[str]()
@@ -180,7 +178,7 @@ class Directory:
     async def _from_redis(self, wanted: set[str], found: dict[str, ProductCard]) -> set[str]:
         ids, since = list(wanted), self._monotonic()
         try:
-            stored = await self._redis.mget([redis_keys.product(product_id) for product_id in ids])
+            stored = await self._redis.call("MGET", *map(redis_keys.product, ids))
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -236,16 +234,16 @@ class Directory:
         self._entries[product_id] = _Entry(card, since + self._settings.catalog_cache_seconds)
 
     async def _write(self, cards: Sequence[VersionedCard]) -> None:
-        await _write(self._put, cards)
+        await _write(self._redis, cards)
 
 
-async def warm(redis: Redis, database: Database, *, progress: Callable[[int], None] | None = None) -> int:
+async def warm(redis: SharedRedis, database: Database, *, progress: Callable[[int], None] | None = None) -> int:
     """Writes the card of every product to Redis and returns how many there are.
 
     For ``surge up``, after the seed. Running shops may go on meanwhile: cards that are newer stay.
     ``progress`` is told how many are done.
     """
-    put, done, last = redis.register_script(_PUT), 0, _FIRST
+    done, last = 0, _FIRST
     async with database.read() as session:
         snapshot = await Cards(session).snapshot()
     while True:
@@ -253,15 +251,15 @@ async def warm(redis: Redis, database: Database, *, progress: Callable[[int], No
             batch = await Cards(session).after(last, limit=_BATCH)
         if not batch:
             break
-        await _write(put, batch)
+        await _write(redis, batch)
         last, done = batch[-1].card.product_id, done + len(batch)
         if progress is not None:
             progress(done)
-    await redis.set(_MARK, snapshot.xmin)
+    await redis.call("SET", _MARK, snapshot.xmin)
     return done
 
 
-async def _write(put: AsyncScript, cards: Sequence[VersionedCard]) -> None:
+async def _write(redis: SharedRedis, cards: Sequence[VersionedCard]) -> None:
     if cards:
         arguments = [part for card in cards for part in (card.version, _encode(card))]
-        await put(keys=[redis_keys.product(card.card.product_id) for card in cards], args=arguments)
+        await redis.run(_PUT, [redis_keys.product(card.card.product_id) for card in cards], arguments)

@@ -42,22 +42,26 @@ def _state(request: Request) -> CatalogState:
     return cast(CatalogState, request.state.catalog)
 
 
-def _shelves(request: Request) -> Shelves:
+async def _given_state(request: Request) -> CatalogState:
+    return _state(request)
+
+
+async def _shelves(request: Request) -> Shelves:
     resources = request.state.resources
     return Shelves(resources.redis, request.state.sales, resources.clock, _state(request).settings)
 
 
-def _assortment(request: Request) -> Assortment:
+async def _assortment(request: Request) -> Assortment:
     return Assortment(request.state.resources, _state(request))
 
 
-def _visit(request: Request) -> Visit:
+async def _visit(request: Request) -> Visit:
     visits: Visits = request.state.visits
     return visits.of(request.headers.raw)
 
 
 VisitDep = Annotated[Visit, Depends(_visit)]
-StateDep = Annotated[CatalogState, Depends(_state)]
+StateDep = Annotated[CatalogState, Depends(_given_state)]
 ShelvesDep = Annotated[Shelves, Depends(_shelves)]
 AssortmentDep = Annotated[Assortment, Depends(_assortment)]
 

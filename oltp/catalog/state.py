@@ -53,7 +53,7 @@ class CatalogState:
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Gives request state ``products`` (a ProductDirectory) and ``catalog``, and keeps the cards in Redis fresh."""
     settings = CatalogSettings.beside(resources.settings)
-    directory = Directory(resources.redis, resources.database, settings)
+    directory = Directory(resources.shared_redis, resources.database, settings)
     counts = CategoryCounts(resources.database, settings.catalog_categories_seconds)
     refreshing = Periodic("catalog.cards", directory.refresh, settings.catalog_poll_seconds)
     async with running([refreshing]):

@@ -10,7 +10,7 @@ customer than the sale allows. Who gets a unit is decided by inventory, in the o
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +20,8 @@ from contracts.admission import AcceptedOrder, accepted_message
 from contracts.events import OrderCreated
 from contracts.orders import OrderLine
 from contracts.sales import SaleCard
+from kit.shared_redis import Script, SharedRedis
 from oltp.gateway import domain
-from oltp.gateway.scripts import Script, Scripts
 from oltp.gateway.settings import GatewaySettings
 from oltp.sales import gate
 
@@ -39,17 +39,20 @@ _order_decoder: Final = msgspec.json.Decoder(OrderCreated)
 _NOW: Final = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
 _RECORD: Final = "'order_id', 'request_hash', 'claimed_at', 'order', 'ahead', 'answer'"
 
+# KEYS: record, cart, epoch, then sale and customers of each flash sale that runs; ARGV: customer, then their products
 _LOOK: Final = Script(f"""
 {_NOW}
-return {{redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECORD}), redis.call('HGETALL', KEYS[2])}}
-""")
-
-# KEYS: sale, customers; ARGV: customer
-_SALE: Final = Script("""
-local counted = redis.call('HMGET', KEYS[1], 'claimed', 'sold')
-return {
-  tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0), tonumber(counted[1] or 0), tonumber(counted[2] or 0)
-}
+local counted = {{}}
+for sale = 1, #ARGV - 1 do
+  if redis.call('HEXISTS', KEYS[2], ARGV[sale + 1]) == 1 then
+    local all = redis.call('HMGET', KEYS[2 + 2 * sale], 'claimed', 'sold')
+    local bought = redis.call('HGET', KEYS[3 + 2 * sale], ARGV[1])
+    counted[#counted + 1] = {{ARGV[sale + 1], tonumber(bought or 0), tonumber(all[1] or 0), tonumber(all[2] or 0)}}
+  end
+end
+return {{
+  redis.call('EXISTS', KEYS[3]), now, redis.call('HMGET', KEYS[1], {_RECORD}), redis.call('HGETALL', KEYS[2]), counted
+}}
 """)
 
 # KEYS: record, epoch, attempts, cart, running, then the stock of each line; of a flash sale: sale, claims, customers
@@ -219,12 +222,25 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Units of a flash sale: that the customer has or waits for, that all have or wait for, and that are paid."""
+
+    bought: int
+    claimed: int
+    sold: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """What Redis knows when a checkout comes in. ``remembers``: whether a key without a record is really new."""
+    """What Redis knows when a checkout comes in. ``remembers``: whether a key without a record is really new.
+
+    ``counted`` is by product, of those in the cart that are in a flash sale.
+    """
 
     remembers: bool
     record: Record | None
     cart: dict[str, int]
+    counted: dict[str, Counted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +332,15 @@ class Busy:
 Verdict = Claimed | Known | Limited | NothingLeft | HasEnough | Short | Forgotten | CartChanged | Busy
 
 
+def turned_away(counted: Counted, wanted: int, sale: SaleCard) -> NothingLeft | HasEnough | None:
+    """Whether the sale would refuse a claim for so many units: asked first, it spares the making of an order."""
+    if counted.bought + wanted > sale.units_per_customer:
+        return HasEnough(counted.bought)
+    if counted.sold + wanted > sale.units or counted.claimed + wanted > sale.units + sale.waiting_places:
+        return NothingLeft()
+    return None
+
+
 def _record(now: int, fields: Sequence[str | None]) -> Record | None:
     order_id, request_hash, claimed_at, order, ahead, answer = fields
     if order_id is None:
@@ -338,32 +363,26 @@ def _rate(remaining: int, reset_ms: int) -> Rate:
 class Admission:
     """The scripts."""
 
-    def __init__(self, scripts: Scripts, settings: GatewaySettings) -> None:
-        self._run = scripts.run
+    def __init__(self, redis: SharedRedis, settings: GatewaySettings) -> None:
+        self._run = redis.run
         self._limit = settings.checkout_limit_per_minute
         self._life_ms = settings.idempotency_hours * 3_600_000
         self._longest_run_ms = int(settings.checkout_takeover_seconds * 1000)
 
-    async def look(self, user_id: str, key: str) -> Seen:
-        """The key's record and the customer's cart."""
-        keys = [record_key(user_id, key), redis_keys.cart(user_id), EPOCH]
-        remembers, now, record, cart = await self._run(_LOOK, keys)
+    async def look(self, user_id: str, key: str, running: Iterable[SaleCard] = ()) -> Seen:
+        """The key's record, the customer's cart, and how those of the running flash sales stand that it is about."""
+        keys, args = [record_key(user_id, key), redis_keys.cart(user_id), EPOCH], [user_id]
+        for sale in running:
+            keys += (redis_keys.sale(sale.sale_id), redis_keys.sale_customers(sale.sale_id))
+            args.append(sale.product_id)
+        remembers, now, record, cart, counted = await self._run(_LOOK, keys, args)
         quantities = {cart[i]: int(cart[i + 1]) for i in range(0, len(cart), 2)}
         return Seen(
             remembers=bool(remembers),
             record=_record(now, record),
             cart={product_id: quantity for product_id, quantity in quantities.items() if quantity > 0},
+            counted={product_id: Counted(*units) for product_id, *units in counted},
         )
-
-    async def turned_away(self, user_id: str, wanted: int, sale: SaleCard) -> NothingLeft | HasEnough | None:
-        """Whether the sale would refuse a claim for so many units: asked first, it spares the making of an order."""
-        keys = [redis_keys.sale(sale.sale_id), redis_keys.sale_customers(sale.sale_id)]
-        bought, claimed, sold = await self._run(_SALE, keys, [user_id])
-        if bought + wanted > sale.units_per_customer:
-            return HasEnough(bought)
-        if sold + wanted > sale.units or claimed + wanted > sale.units + sale.waiting_places:
-            return NothingLeft()
-        return None
 
     async def claim(self, order: OrderCreated, sale: SaleCard | None = None) -> Verdict:
         """Admits an order: claims its key for it, if nobody has and nothing speaks against it.

@@ -28,7 +28,6 @@ from oltp.gateway.order_queue import WaitingLine
 from oltp.gateway.queries import refuse_unknown_query
 from oltp.gateway.recovery import Recovery
 from oltp.gateway.sale_keeper import SaleKeeper
-from oltp.gateway.scripts import Scripts
 from oltp.gateway.service import Checkout
 from oltp.gateway.settings import GatewaySettings
 from oltp.inventory import endpoints as inventory
@@ -96,11 +95,9 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
     async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         windows = Windows(resources.redis)
         order_log = OrderLog(settings)
-        scripts = Scripts(settings)
-        admission = Admission(scripts, settings)
+        admission = Admission(resources.shared_redis, settings)
         state: dict[str, Any] = {"limits": windows}
         async with AsyncExitStack() as stack:
-            stack.callback(scripts.close)
             for opened in lifespans:
                 state |= await stack.enter_async_context(opened(resources))
             sale_keeper = SaleKeeper(resources, state["sales"], order_log)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,7 @@ from oltp.gateway.admission import (
     Record,
     Short,
     describe,
+    turned_away,
 )
 from oltp.gateway.domain import Purchase
 from oltp.gateway.errors import (
@@ -153,17 +155,18 @@ class Checkout:
         """
         request_hash = domain.request_hash(purchase)
         for _ in range(_ROUNDS):
-            seen = await self._admission.look(user_id, key)
+            running = self._running(sales)
+            seen = await self._admission.look(user_id, key, running)
             if seen.record is not None:
                 return await self._known(user_id, key, request_hash, seen.record)
             if not seen.remembers:
                 await self._recovered()
                 continue
             self._refuse_overload()
-            sale = self._sale(seen.cart, sales)
+            sale = _only(sale for sale in running if sale.product_id in seen.cart)
             if sale is not None:
                 wanted = seen.cart[sale.product_id]
-                _refuse(await self._admission.turned_away(user_id, wanted, sale), sale, wanted)
+                _refuse(turned_away(seen.counted[sale.product_id], wanted, sale), sale, wanted)
             address = await self._address(user_id, purchase, addresses)
             order = await self._order(
                 user_id, key, request_hash, purchase, address, seen.cart, products, sale, client_ip
@@ -196,12 +199,12 @@ class Checkout:
         if not await self._recovery.wait(self._settings.checkout_recovery_wait_seconds):
             raise Unavailable("The shop is recalling its latest checkouts; please try again with the same key.")
 
-    def _sale(self, cart: dict[str, int], sales: SaleBoard) -> SaleCard | None:
+    def _running(self, sales: SaleBoard) -> Sequence[SaleCard]:
+        known = sales.known()
+        if not known:
+            return ()
         now = self._clock.now()
-        found = [sale for product_id in cart if (sale := sales.running(product_id, now)) is not None]
-        if len(found) > 1:
-            raise OneSaleAtATime(sorted(sale.product_id for sale in found))
-        return found[0] if found else None
+        return [sale for sale in known if sale.is_open(now)]
 
     async def _address(self, user_id: str, purchase: Purchase, addresses: AddressDirectory) -> Address:
         to = purchase.shipping_address
@@ -370,6 +373,13 @@ class Checkout:
                     log.error("checkout.unfinished", order_id=first.accepted.order_id, exc_info=error)
                 if self._unfinished and self._unfinished[0] is first:
                     self._unfinished.popleft()
+
+
+def _only(sales: Iterable[SaleCard]) -> SaleCard | None:
+    found = list(sales)
+    if len(found) > 1:
+        raise OneSaleAtATime(sorted(sale.product_id for sale in found))
+    return found[0] if found else None
 
 
 def _refuse(verdict: NothingLeft | HasEnough | None, sale: SaleCard, wanted: int) -> None:

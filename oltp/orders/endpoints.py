@@ -47,23 +47,25 @@ _NOT_SETTLED: Final = {
 }
 
 
-def _reader(connection: HTTPConnection) -> OrderReader:
+async def _reader(connection: HTTPConnection) -> OrderReader:
     state = connection.state
     return OrderReader(state.resources.database, state.resources.redis, state.queue, state.order_history)
 
 
-def _history(connection: HTTPConnection) -> OrderHistory:
+ReaderDep = Annotated[OrderReader, Depends(_reader)]
+
+
+async def _history(connection: HTTPConnection) -> OrderHistory:
     history: OrderHistory = connection.state.order_history
     return history
 
 
-def _cancellation(connection: HTTPConnection) -> Cancellation:
+async def _cancellation(connection: HTTPConnection, reader: ReaderDep) -> Cancellation:
     live: Live = connection.state.live
     resources = connection.state.resources
-    return Cancellation(_reader(connection), live.hub, resources.producer, resources.clock)
+    return Cancellation(reader, live.hub, resources.producer, resources.clock)
 
 
-ReaderDep = Annotated[OrderReader, Depends(_reader)]
 HistoryDep = Annotated[OrderHistory, Depends(_history)]
 CancellationDep = Annotated[Cancellation, Depends(_cancellation)]
 

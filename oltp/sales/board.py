@@ -6,18 +6,19 @@ or ended before its time: that is known within ``sales_poll_seconds`` and one qu
 that start while Postgres is away.
 """
 
+import asyncio
 import datetime as dt
 from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
 
 from contracts import redis_keys
 from contracts.sales import SaleCard, SaleStanding
 from kit.clock import Clock
 from kit.db import Database
+from kit.shared_redis import SharedRedis
 from kit.transient import is_transient
 from oltp.sales.repository import Sales
 
@@ -30,7 +31,7 @@ _decoder: Final = msgspec.json.Decoder(list[SaleCard])
 class Board:
     """Implements :class:`contracts.sales.SaleBoard`; one a process."""
 
-    def __init__(self, redis: Redis, database: Database, clock: Clock) -> None:
+    def __init__(self, redis: SharedRedis, database: Database, clock: Clock) -> None:
         self._redis = redis
         self._database = database
         self._clock = clock
@@ -52,10 +53,9 @@ class Board:
         if not sales:
             return {}
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for sale in sales:
-                    pipeline.hmget(redis_keys.sale(sale.sale_id), "claimed", "sold")
-                counted = await pipeline.execute()
+            counted = await asyncio.gather(
+                *(self._redis.call("HMGET", redis_keys.sale(sale.sale_id), "claimed", "sold") for sale in sales)
+            )
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -82,7 +82,7 @@ class Board:
                 await self._from_copy()
             raise
         if self._take(sales):
-            await self._redis.set(_COPY, msgspec.json.encode(sales))
+            await self._redis.call("SET", _COPY, msgspec.json.encode(sales))
 
     def _take(self, sales: Iterable[SaleCard]) -> bool:
         """Makes these the known ones; whether that is news."""
@@ -96,7 +96,7 @@ class Board:
         return True
 
     async def _from_copy(self) -> None:
-        copy = await self._redis.get(_COPY)
+        copy = await self._redis.call("GET", _COPY)
         if copy is not None:
             self._take(_decoder.decode(copy))
             log.warning("sales.from_copy", sales=len(self.known()))

@@ -17,7 +17,7 @@ router = APIRouter(
 )
 
 
-def _desk(request: Request) -> SaleDesk:
+async def _desk(request: Request) -> SaleDesk:
     state = request.state
     return SaleDesk(state.resources, state.sales, state.products, state.sale_books)
 

@@ -17,6 +17,6 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     The routes also need ``products`` and ``sale_books``.
     """
     settings = SalesSettings.beside(resources.settings)
-    board = Board(resources.redis, resources.database, resources.clock)
+    board = Board(resources.shared_redis, resources.database, resources.clock)
     async with running([Periodic("sales.board", board.refresh, settings.sales_poll_seconds)]):
         yield {"sales": board}

@@ -196,7 +196,7 @@ class Preparation:
             [site, *_] = await InventoryReads(session).warehouses()
         if admin is None:
             raise StackError(f"the shop has no administrator {self._settings.admin_email}")
-        directory = Directory(resources.redis, resources.database, CatalogSettings.beside(self._settings))
+        directory = Directory(resources.shared_redis, resources.database, CatalogSettings.beside(self._settings))
         ordered = sorted(short)
         for at in range(0, len(ordered), 100):
             self._note(f"delivering {at:,} of {len(ordered):,} products")

@@ -19,7 +19,6 @@ from kit.tasks import running
 from oltp.catalog.state import lifespan as catalog_lifespan
 from oltp.gateway.admission import Admission
 from oltp.gateway.order_log import OrderLog
-from oltp.gateway.scripts import Scripts
 from oltp.gateway.settings import GatewaySettings
 from oltp.sales.state import lifespan as sales_lifespan
 from stack.errors import StackError
@@ -200,8 +199,6 @@ async def _opened(plan: Plan) -> AsyncIterator[_Shop]:
     shop = await load(settings)
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
-        scripts = Scripts(settings)
-        stack.callback(scripts.close)
         state: dict[str, Any] = {}
         for opened in (catalog_lifespan, sales_lifespan):
             state |= await stack.enter_async_context(opened(resources))
@@ -232,7 +229,7 @@ async def _opened(plan: Plan) -> AsyncIterator[_Shop]:
             products=state["products"],
             sales=state["sales"],
             producer=resources.producer,
-            admission=Admission(scripts, settings),
+            admission=Admission(resources.shared_redis, settings),
             order_log=order_log,
             clock=resources.clock,
             chance=random.Random(plan.seed + 1),

@@ -75,7 +75,7 @@ class Corner:
     def set(self, **settings: Any) -> None:
         changed = self.state["cart_settings"].model_copy(update=settings)
         self.state["cart_settings"] = changed
-        self.state["carts"] = type(self.state["carts"])(self.resources.redis, changed)
+        self.state["carts"] = type(self.state["carts"])(self.resources.shared_redis, changed)
 
 
 @pytest.fixture

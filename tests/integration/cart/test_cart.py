@@ -5,11 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from contracts import redis_keys
 from contracts.sales import SaleStanding
 from kit.auth import Role
 from kit.ids import new_id
+from kit.shared_redis import SharedRedis
 from oltp.cart.repository import Carts
 
 from .conftest import Corner
@@ -243,14 +245,13 @@ async def test_what_others_left_in_the_hash_does_no_harm(corner: Corner, api: ht
 
 
 async def test_answers_503_while_redis_or_the_catalog_is_away(corner: Corner, api: httpx.AsyncClient):
-    from redis.asyncio import Redis
-
     kettle, ada = corner.product(), corner.customer()
     corner.products.away = True
     answer = await api.post(ADD, json={"product_id": kettle}, headers=ada)
     assert (answer.status_code, answer.json()["type"]) == (503, "unavailable")
     corner.products.away = False
-    corner.state["carts"] = Carts(Redis(port=1), corner.state["cart_settings"])
+    nobody = SharedRedis(corner.resources.settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
+    corner.state["carts"] = Carts(nobody, corner.state["cart_settings"])
     answer = await api.get("/api/cart", headers=ada)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 

@@ -5,9 +5,11 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
@@ -18,6 +20,7 @@ from kit.auth import Principal, Role, issue_access_token
 from kit.clock import FixedClock
 from kit.ids import new_id
 from kit.resources import Resources
+from kit.shared_redis import SharedRedis
 from oltp.catalog import service
 from oltp.catalog.directory import Directory
 from oltp.catalog.endpoints import router
@@ -58,7 +61,7 @@ class Catalog:
     def directory(self, **settings: Any) -> Directory:
         """Another process's directory."""
         changed = self.state.settings.model_copy(update=settings)
-        return Directory(self.resources.redis, self.resources.database, changed)
+        return Directory(self.resources.shared_redis, self.resources.database, changed)
 
     async def add(self, **fields: Any) -> str:
         """A product that nobody was told about."""
@@ -90,15 +93,17 @@ class Catalog:
 @pytest.fixture
 async def catalog(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Catalog]:
     """The catalog; its products and category go away afterwards."""
-    redis = Redis.from_url(resources.settings.redis_url.get_secret_value(), decode_responses=True)
-    redis.connection_pool.connection_kwargs["db"] = _REDIS_DATABASE
+    url = urlsplit(resources.settings.redis_url.get_secret_value())
+    own = SecretStr(urlunsplit(url._replace(path=f"/{_REDIS_DATABASE}")))
+    redis = Redis.from_url(own.get_secret_value(), decode_responses=True)
+    shared = SharedRedis(resources.settings.model_copy(update={"redis_url": own}))
     await redis.flushdb()
     clock = FixedClock(dt.datetime.now(dt.UTC))
-    held = replace(resources, redis=redis, clock=clock)
+    held = replace(resources, redis=redis, shared_redis=shared, clock=clock)
     settings = CatalogSettings.beside(resources.settings).model_copy(update={"catalog_categories_seconds": 0})
     state = CatalogState(
         settings,
-        Directory(redis, held.database, settings),
+        Directory(shared, held.database, settings),
         CategoryCounts(held.database, settings.catalog_categories_seconds),
     )
     here = Catalog(held, clock, state, category=f"test-{uuid.uuid4().hex}")
@@ -122,6 +127,7 @@ async def catalog(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Asyn
         await here.sql(statement, slug=here.category)
     await redis.flushdb()
     await redis.aclose()
+    shared.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from contracts import redis_keys
@@ -13,6 +13,7 @@ from contracts.products import ProductCard
 from kit.db import Database
 from kit.errors import Unavailable
 from kit.ids import new_id
+from kit.shared_redis import SharedRedis
 from kit.transient import is_transient
 from oltp.catalog.directory import Directory, warm
 from oltp.catalog.repository import Cards, ProductWriter, VersionedCard
@@ -21,7 +22,6 @@ from oltp.catalog.state import lifespan
 from .conftest import Catalog
 
 NOBODY = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
-AWAY = Redis(port=1)
 MARK = "catalog:refreshed_xid"
 CHEAPER = "UPDATE catalog.products SET price = 9.99 WHERE id = CAST(:id AS uuid)"
 
@@ -52,8 +52,8 @@ async def test_inactive_products_have_cards_too(catalog: Catalog):
 
 async def test_with_postgres_away_known_products_can_be_bought(catalog: Catalog):
     known = await catalog.add()
-    await warm(catalog.redis, catalog.resources.database)
-    directory = Directory(catalog.redis, NOBODY, catalog.state.settings)
+    await warm(catalog.resources.shared_redis, catalog.resources.database)
+    directory = Directory(catalog.resources.shared_redis, NOBODY, catalog.state.settings)
     assert set(await directory.get_many([known])) == {known}
     with pytest.raises(ConnectionRefusedError) as away:
         await directory.get_many([known, new_id()])
@@ -67,7 +67,8 @@ async def test_with_postgres_away_known_products_can_be_bought(catalog: Catalog)
 
 async def test_with_redis_away_postgres_answers(catalog: Catalog):
     product_id = await catalog.add()
-    directory = Directory(AWAY, catalog.resources.database, catalog.state.settings)
+    away = catalog.resources.settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    directory = Directory(SharedRedis(away), catalog.resources.database, catalog.state.settings)
     assert set(await directory.get_many([product_id])) == {product_id}
     await directory.publish([])
 
@@ -120,7 +121,9 @@ async def test_a_refill_that_comes_late_does_not_undo_a_change(catalog: Catalog,
 async def test_a_process_trusts_a_card_for_a_moment_only(catalog: Catalog):
     product_id = await catalog.add()
     now = 100.0
-    directory = Directory(catalog.redis, catalog.resources.database, catalog.state.settings, monotonic=lambda: now)
+    directory = Directory(
+        catalog.resources.shared_redis, catalog.resources.database, catalog.state.settings, monotonic=lambda: now
+    )
     card = (await directory.get_many([product_id]))[product_id]
     cheaper = VersionedCard(msgspec.structs.replace(card, unit_price=1), 2)
     await catalog.directory().publish([cheaper])
@@ -268,7 +271,7 @@ async def test_warm_writes_every_card_and_says_how_far_it_is(catalog: Catalog, m
     monkeypatch.setattr(directory, "_BATCH", 2)
     products = [await catalog.add() for _ in range(5)]
     told: list[int] = []
-    done = await warm(catalog.redis, catalog.resources.database, progress=told.append)
+    done = await warm(catalog.resources.shared_redis, catalog.resources.database, progress=told.append)
     assert told[-1] == done >= 5
     assert await catalog.redis.exists(*map(redis_keys.product, products)) == 5
     assert await catalog.redis.get(MARK)

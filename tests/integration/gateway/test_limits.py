@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from contracts.events import OrderCreated
 from contracts.orders import Address, OrderLine, PaymentMethod, PaymentMethodType
 from kit.ids import new_id
+from kit.shared_redis import Script, SharedRedis
 from oltp.gateway import admission
 from oltp.gateway.admission import EPOCH, Admission, Claimed, Limited, running_key
-from oltp.gateway.scripts import Script, Scripts
 from tests.integration.gateway.conftest import OrderEvents, Serve
 
 NOW = "test:now"
@@ -47,8 +47,8 @@ async def attempt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     assert admission._NOW in admission._CLAIM.text
     monkeypatch.setattr(admission, "_CLAIM", Script(admission._CLAIM.text.replace(admission._NOW, told)))
     redis: Redis = serve.redis
-    scripts = Scripts(serve.settings)
-    claims = Admission(scripts, serve.settings)
+    shared = SharedRedis(serve.settings)
+    claims = Admission(shared, serve.settings)
     await redis.set(EPOCH, "test")
     await redis.hset("cart:ada", mapping={"tea": 1})
 
@@ -58,7 +58,7 @@ async def attempt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         return await claims.claim(_order("ada"))
 
     yield at
-    scripts.close()
+    shared.close()
 
 
 async def test_the_customers_window_is_exact_at_its_edge(attempt: Callable[[int], Awaitable[object]]) -> None:

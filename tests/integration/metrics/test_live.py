@@ -5,6 +5,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -243,7 +244,7 @@ async def test_samples_and_errors_show_for_admins(
     await report.tell()
 
     app = create_app(settings, title="Live", routers=[router])
-    held = Resources(settings, resources.database, own_redis, resources.producer, clock)
+    held = replace(resources, settings=settings, redis=own_redis, clock=clock)
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": {"resources": held}}, receive, send)

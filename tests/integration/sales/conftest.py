@@ -65,7 +65,7 @@ class Desk:
     back: Back
 
     def board_of_another_process(self) -> Board:
-        return Board(self.resources.redis, self.resources.database, self.resources.clock)
+        return Board(self.resources.shared_redis, self.resources.database, self.resources.clock)
 
     async def open(self, product_id: str, **fields: Any) -> httpx.Response:
         now = dt.datetime.now(dt.UTC)
@@ -83,7 +83,7 @@ class Desk:
 async def desk(resources: Resources) -> AsyncIterator[Desk]:
     """The API as the gateway serves it, to an admin."""
     app = create_app(resources.settings, title="Sales", routers=[router])
-    board = Board(resources.redis, resources.database, resources.clock)
+    board = Board(resources.shared_redis, resources.database, resources.clock)
     back = Back()
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

@@ -53,7 +53,7 @@ class _Admission:
         self.is_finished = asyncio.Event()
         self.let_go_of: list[str] = []
 
-    async def look(self, user_id: str, key: str) -> Seen:
+    async def look(self, user_id: str, key: str, running: Any) -> Seen:
         return Seen(remembers=True, record=None, cart={"tea": 2})
 
     async def record(self, user_id: str, key: str) -> Record | None:

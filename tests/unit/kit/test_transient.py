@@ -7,8 +7,8 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from redis._parsers.base import BaseParser
 from sqlalchemy.exc import DBAPIError
 
+from kit.shared_redis import _reply_error
 from kit.transient import is_transient
-from oltp.gateway.scripts import _reply_error
 
 DISK_FULL = "MISCONF Errors writing to the AOF file: No space left on device"
 
