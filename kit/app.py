@@ -162,6 +162,8 @@ def create_app(
         docs_url="/docs" if docs else None,
         redoc_url="/redoc" if docs else None,
         openapi_url="/openapi.json" if docs else None,
+        # traces and metrics are kit.telemetry's; whether OpenTelemetry is set up would be asked with each request
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.install(app)
     for router in routers:

@@ -175,7 +175,7 @@ def _render(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": request.scope["path"],
         "trace_id": telemetry.trace_id(),
         **extra,
     }
@@ -209,10 +209,10 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_unexpected(request: Request, error: Exception) -> Response:
     """503 where a part of the shop is away for a moment, 500 for everything else that nobody foresaw."""
     if is_transient(error):
-        log.warning("http.unavailable", path=request.url.path, error=repr(error))
+        log.warning("http.unavailable", path=request.scope["path"], error=repr(error))
         problem = Unavailable("A part of the shop is away for a moment; please try again.")
         return await on_problem(request, problem)
-    log.error("http.failed", path=request.url.path, exc_info=error)
+    log.error("http.failed", path=request.scope["path"], exc_info=error)
     return _render(request, 500, "internal", "Internal Server Error", "This is our fault; it was logged.", {}, {})
 
 

@@ -1,8 +1,8 @@
 """Commands and Lua scripts of many callers over one connection.
 
-A command through redis-py costs about 90 µs of CPU and a pooled connection; here the callers share one connection,
-their commands are pipelined as they come, and each costs about 15 µs. For short commands on the way of a request:
-a slow one would hold up everybody's.
+A command through redis-py costs about 90 µs of CPU and a pooled connection. Here the callers share one connection, and
+what they send in one turn of the event loop goes out in one write: alone a command costs about 15 µs, among twenty
+callers 2 µs. For short commands on the way of a request: a slow one would hold up everybody's.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Script:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends commands as they come and hands the replies, in the same order, to those who wait."""
+    """Sends the commands of a turn together and hands the replies, in the same order, to those who wait."""
 
     def __init__(self, timeout: float) -> None:
         self.lost = False
@@ -50,6 +50,7 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(encoding="utf-8", notEnoughData=_MORE, replyError=_reply_error)
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._unsent: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
 
@@ -58,13 +59,20 @@ class _Connection(asyncio.Protocol):
 
     def send(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """The reply to a command."""
-        assert self._transport is not None
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((reply, self._loop.time()))
-        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type]
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout, self._look)
         return reply
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self.lost:
+            assert self._transport is not None
+            self._transport.write(b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)

@@ -4,8 +4,6 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -41,6 +39,7 @@ def configure(process: str, *, level: str = "INFO", json: bool = True) -> None:
     """Sets up structlog and the standard library's logging to write the same lines to standard output."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_correlation_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -71,6 +70,14 @@ def configure(process: str, *, level: str = "INFO", json: bool = True) -> None:
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
+def _with_correlation_id(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if correlation := _correlation.get():
+        event.setdefault("correlation_id", correlation)
+    return event
+
+
 def correlation_id() -> str:
     """The id that follows the present request or message; empty outside of one."""
     return _correlation.get()
@@ -92,15 +99,21 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-@contextmanager
-def trace(correlation: str | None, parent: str | None) -> Iterator[None]:
-    """Puts a request's or message's ids in place; unusable ones are replaced by fresh ones."""
-    parent = parent if parent and _TRACEPARENT.match(parent) else new_traceparent()
-    correlation = correlation if correlation and _CORRELATION.match(correlation) else parent[3:35]
-    tokens = _correlation.set(correlation), _traceparent.set(parent)
-    with structlog.contextvars.bound_contextvars(correlation_id=correlation):
-        try:
-            yield
-        finally:
-            _correlation.reset(tokens[0])
-            _traceparent.reset(tokens[1])
+class trace:  # noqa: N801
+    """Puts a request's or message's ids in place, as a context; unusable ones are replaced by fresh ones.
+
+    Every line of the log says the correlation id. Not a generator and nothing of structlog's: each request enters it.
+    """
+
+    __slots__ = ("_correlation", "_parent", "_tokens")
+
+    def __init__(self, correlation: str | None, parent: str | None) -> None:
+        self._parent = parent if parent and _TRACEPARENT.match(parent) else new_traceparent()
+        self._correlation = correlation if correlation and _CORRELATION.match(correlation) else self._parent[3:35]
+
+    def __enter__(self) -> None:
+        self._tokens = _correlation.set(self._correlation), _traceparent.set(self._parent)
+
+    def __exit__(self, *_: object) -> None:
+        _correlation.reset(self._tokens[0])
+        _traceparent.reset(self._tokens[1])

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from redis.asyncio import Redis
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit import telemetry
 from kit.auth import verify_access_token
 from kit.errors import MEDIA_TYPE, TooManyRequests, Unauthorized
+from kit.shared_redis import Script, SharedRedis
 from oltp.gateway.settings import GatewaySettings
 
 WINDOW_SECONDS: Final = 60
@@ -26,6 +26,18 @@ WEBHOOKS: Final = "/api/payments/webhooks/"
 """Payment providers sign their calls, and make many from few addresses."""
 CHECKOUT: Final = "/api/orders/checkout"
 """Besides what every request counts for it has limits of its own, for an address and for all together."""
+
+_AT_ONCE: Final = 500
+
+# KEYS: counts; ARGV: seconds that they last, then what to add to each
+_ADD_UP: Final = Script("""
+local totals = {}
+for i, key in ipairs(KEYS) do
+  totals[i] = redis.call('INCRBY', key, ARGV[i + 1])
+  if totals[i] == tonumber(ARGV[i + 1]) then redis.call('EXPIRE', key, ARGV[1]) end
+end
+return totals
+""")
 
 
 @dataclass(slots=True)
@@ -39,7 +51,7 @@ class _Count:
 class Windows:
     """Counts requests by caller in fixed windows of a minute."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: SharedRedis) -> None:
         self._redis = redis
         self._window = 0
         self._counts: dict[str, _Count] = {}
@@ -58,17 +70,17 @@ class Windows:
     async def exchange(self) -> None:
         """Tells Redis the new counts and learns everybody's. If it is away, they are told next time."""
         window = self._window
-        told = {caller: count.untold for caller, count in self._counts.items() if count.untold}
-        if not told:
-            return
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for caller, hits in told.items():
-                key = f"requests:{window}:{caller}"
-                pipeline.incrby(key, hits)
-                pipeline.expire(key, 2 * WINDOW_SECONDS)
-            totals = (await pipeline.execute())[::2]
-        if window == self._window:
-            for (caller, hits), total in zip(told.items(), totals, strict=True):
+        callers = [(caller, count.untold) for caller, count in self._counts.items() if count.untold]
+        for start in range(0, len(callers), _AT_ONCE):
+            some = callers[start : start + _AT_ONCE]
+            totals = await self._redis.run(
+                _ADD_UP,
+                [f"requests:{window}:{caller}" for caller, _ in some],
+                [2 * WINDOW_SECONDS, *(hits for _, hits in some)],
+            )
+            if window != self._window:
+                return
+            for (caller, hits), total in zip(some, totals, strict=True):
                 self._counts[caller].untold -= hits
                 self._counts[caller].shared = total
 

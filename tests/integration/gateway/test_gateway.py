@@ -7,10 +7,10 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from kit import redis as kit_redis
 from kit.auth import Role
 from kit.kafka import Placement
 from kit.settings import Settings
+from kit.shared_redis import SharedRedis
 from oltp.gateway.limits import Windows
 from oltp.gateway.order_log import OrderLog, partition_of
 from tests.integration.gateway.conftest import BODY, OrderEvents, Serve
@@ -62,7 +62,8 @@ async def test_this_machine_itself_is_not_limited(serve: Serve) -> None:
 
 
 async def test_gateways_add_their_counts_up(serve: Serve) -> None:
-    one, two = Windows(serve.redis), Windows(serve.redis)
+    shared = SharedRedis(serve.settings)
+    one, two = Windows(shared), Windows(shared)
     if time.time() % 60 > 58:
         await asyncio.sleep(2.5)
     assert [one.hit("user:x") for _ in range(5)][-1] == 5
@@ -74,16 +75,32 @@ async def test_gateways_add_their_counts_up(serve: Serve) -> None:
     assert one.hit("user:x") == 6
     await one.exchange()
     assert one.hit("user:x") == 8
+    shared.close()
+
+
+async def test_of_thousands_of_callers_each_has_a_count_that_ends(serve: Serve) -> None:
+    shared = SharedRedis(serve.settings)
+    windows = Windows(shared)
+    if time.time() % 60 > 58:
+        await asyncio.sleep(2.5)
+    for number in range(1_201):
+        windows.hit(f"user:{number}")
+    await windows.exchange()
+    await windows.exchange()
+    keys = [key async for key in serve.redis.scan_iter("requests:*", count=1_000)]
+    assert len(keys) == 1_201
+    assert {await serve.redis.get(key) for key in keys[:20]} == {"1"}
+    assert all([60 < await serve.redis.ttl(key) <= 120 for key in keys[:20]])
+    shared.close()
 
 
 async def test_counting_goes_on_without_redis(settings: Settings) -> None:
-    away = kit_redis.connect(settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
-    windows = Windows(away)
+    away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    windows = Windows(SharedRedis(away))
     windows.hit("user:y")
     with pytest.raises(RedisConnectionError):
         await windows.exchange()
     assert windows.hit("user:y") == 2
-    await away.aclose()
 
 
 async def test_the_documentation_needs_no_internet(serve: Serve) -> None:

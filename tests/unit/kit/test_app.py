@@ -203,6 +203,53 @@ def test_a_token_of_another_kind_opens_nothing(settings: Settings, change: dict[
         verify_access_token(settings, jwt.encode(claims, "", algorithm="none"))
 
 
+@pytest.mark.parametrize(
+    ("change", "opens"),
+    [
+        ({}, True),
+        ({"role": "customer"}, True),
+        ({"more": "than we say"}, True),
+        ({"iat": 1.5}, True),
+        ({"nbf": None}, True),
+        ({"aud": ["surge-api", "other"]}, True),
+        ({"exp": 1}, False),
+        ({"nbf": 99_999_999_999}, False),
+        ({"iat": 99_999_999_999}, False),
+        ({"exp": None}, False),
+        ({"sub": None}, False),
+        ({"aud": "other"}, False),
+        ({"iss": "other"}, False),
+        ({"typ": None}, False),
+        ({"role": None}, False),
+    ],
+)
+@pytest.mark.parametrize("header", [None, {"kid": "1"}])
+def test_a_token_is_judged_alike_however_it_is_looked_through(
+    settings: Settings, change: dict[str, object], opens: bool, header: dict[str, str] | None
+) -> None:
+    import jwt
+
+    plain = issue_access_token(settings, Principal("u1", Role.ADMIN), SystemClock().now())
+    claims = jwt.decode(plain, options={"verify_signature": False}) | change
+    claims = {name: value for name, value in claims.items() if value is not None}
+    text = jwt.encode(claims, SECRET, algorithm="HS256", headers=header)
+    if not opens:
+        with pytest.raises(Unauthorized):
+            verify_access_token(settings, text)
+        return
+    assert verify_access_token(settings, text) == Principal("u1", Role(str(claims["role"])))
+    signed, _, signature = text.rpartition(".")
+    for broken in (
+        signed,
+        f"{signed}.",
+        f"{signed}.{signature}x",
+        f"{signed[:-1]}.{signature}",
+        f"{signed}é.{signature}",
+    ):
+        with pytest.raises(Unauthorized):
+            verify_access_token(settings, broken)
+
+
 def test_a_default_secret_works_on_loopback_only(settings: Settings) -> None:
     values = settings.model_dump() | {"jwt_secret": "insecure-insecure-insecure-insecure"}
     assert Settings(**values).host == "127.0.0.1"
