@@ -6,7 +6,6 @@ from typing import Final
 
 import aiokafka.errors
 import asyncpg
-import pymongo.errors
 import redis.exceptions
 import sqlalchemy.exc
 
@@ -24,8 +23,6 @@ TRANSIENT: Final = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
-    pymongo.errors.ConnectionFailure,
-    pymongo.errors.ExecutionTimeout,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
@@ -38,7 +35,7 @@ TRANSIENT: Final = (
     asyncpg.QueryCanceledError,
     sqlalchemy.exc.TimeoutError,
 )
-"""Failures that pass by themselves, whatever they say; others need a look at their cause.
+"""Failures that pass by themselves, whatever they say; others, and the document store's, need a look at their cause.
 
 A disk that is full is among them (Postgres' class 53): nothing is wrong with the message that met it.
 """
@@ -70,6 +67,15 @@ def is_transient(error: BaseException) -> bool:
         return not isinstance(error, aiokafka.errors.MessageSizeTooLargeError)
     if isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(REDIS_CANNOT_WRITE):
         return True
-    if isinstance(error, pymongo.errors.OperationFailure) and error.code in _MONGO_PASSES:
-        return True
+    if any(kind.__module__.startswith("pymongo.") for kind in type(error).__mro__):
+        return _passes_in_mongo(error)
     return isinstance(error, TRANSIENT)
+
+
+def _passes_in_mongo(error: BaseException) -> bool:
+    # what raised it has loaded the driver; most processes never do, and start without its tenth of their imports
+    import pymongo.errors
+
+    if isinstance(error, pymongo.errors.OperationFailure):
+        return isinstance(error, pymongo.errors.ExecutionTimeout) or error.code in _MONGO_PASSES
+    return isinstance(error, pymongo.errors.ConnectionFailure)

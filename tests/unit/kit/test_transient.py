@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 import redis.exceptions
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, OperationFailure, PyMongoError
 from redis._parsers.base import BaseParser
 from sqlalchemy.exc import DBAPIError
 
@@ -42,6 +42,11 @@ def test_a_full_disk_under_postgres_is_worth_another_try() -> None:
 @pytest.mark.parametrize("code", [None, 91, 14031])
 def test_a_document_store_that_is_broken_itself_is_worth_another_try(code: int | None) -> None:
     assert is_transient(OperationFailure("Unknown error!", code))
+
+
+@pytest.mark.parametrize("away", [AutoReconnect("connection closed"), ExecutionTimeout("too slow", 50)])
+def test_a_document_store_that_is_away_is_worth_another_try(away: PyMongoError) -> None:
+    assert is_transient(away)
 
 
 def test_a_document_that_it_refuses_is_not() -> None:
