@@ -108,7 +108,7 @@ def _role(server: str) -> str:
 def _archive(server: str) -> Path:
     """Named after what the JVM holds an archive against: it uses none that was made by another build or of other jars.
 
-    It would say nothing of it, and take half as long again to start, for good.
+    It would say nothing of it, and take twice the CPU to start, for good (Kafka by itself 2.9 s instead of 1.5).
     """
     digest = hashlib.sha256(tools.java_build().encode())
     for jar in classpath(server).split(":"):
