@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from kit import redis as kit_redis
 from kit.db import Database, ReadSession, WriteSession
 from kit.resources import Resources, open_resources
 from kit.settings import Settings
@@ -54,6 +56,14 @@ def database(resources: Resources) -> Database:
 def redis(resources: Resources) -> Redis:
     """The shop's Redis."""
     return resources.redis
+
+
+@pytest.fixture
+async def redis_away(settings: Settings) -> AsyncIterator[Redis]:
+    """The client that a process has, of a Redis that is away."""
+    client = kit_redis.connect(settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

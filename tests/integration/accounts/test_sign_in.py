@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from redis.asyncio import Redis
 from sqlalchemy import text
 
 from contracts.envelope import registry
@@ -442,12 +443,10 @@ class TestAdmin:
             assert await principal_of(session, fresh_email()) is None
 
 
-async def test_redis_away_answers_503(desk: Desk):
-    from redis.asyncio import Redis
-
+async def test_redis_away_answers_503(desk: Desk, redis_away: Redis):
     from oltp.accounts.limits import Limiter
 
-    away = replace(desk.state, limiter=Limiter(Redis(port=1)))
+    away = replace(desk.state, limiter=Limiter(redis_away))
     here = replace(desk, state=away)
     async with here.client() as api:
         answer = await login(api, fresh_email())

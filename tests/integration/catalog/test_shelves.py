@@ -100,8 +100,10 @@ async def test_shows_the_stock_that_redis_knows(catalog: Catalog, api: httpx.Asy
     assert (one.json()["stock"], one.json()["availability"]) == (3, "low_stock")
 
 
-async def test_without_redis_the_stock_is_unknown(catalog: Catalog, api: httpx.AsyncClient, kettles: dict[str, str]):
-    catalog.resources = replace(catalog.resources, redis=Redis(port=1))
+async def test_without_redis_the_stock_is_unknown(
+    catalog: Catalog, api: httpx.AsyncClient, kettles: dict[str, str], redis_away: Redis
+):
+    catalog.resources = replace(catalog.resources, redis=redis_away)
     answer = await api.get(f"/api/products/{kettles['alpha']}")
     assert (answer.status_code, answer.json()["stock"]) == (200, None)
 

@@ -280,7 +280,10 @@ class OrderEvents:
 @pytest.fixture
 async def order_events(serve: Serve) -> AsyncIterator[OrderEvents]:
     """The order log from the beginning of the test on."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=serve.settings.kafka_bootstrap, enable_auto_commit=False)
+    # a broker that is asked at the end of the log answers after so long, and only then can be asked from the start
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=serve.settings.kafka_bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20
+    )
     await consumer.start()
     try:
         partitions = [TopicPartition(ORDER_EVENTS, n) for n in range(6)]

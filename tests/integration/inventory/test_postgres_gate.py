@@ -182,13 +182,12 @@ async def test_counters_in_redis_follow_once_they_are_quiet(floor: Floor, gate: 
     await floor.audit()
 
 
-async def test_a_redis_that_is_away_holds_nothing_up(floor: Floor, gate: PostgresGate) -> None:
+async def test_a_redis_that_is_away_holds_nothing_up(floor: Floor, gate: PostgresGate, redis_away: Redis) -> None:
     product = await floor.product(berlin=4)
-    async with Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2) as away:
-        floor.gate._redis = away
-        keeper = StockKeeper(floor.database, Counted(gate, floor.gate), floor.clock)
+    floor.gate._redis = redis_away
+    keeper = StockKeeper(floor.database, Counted(gate, floor.gate), floor.clock)
 
-        [reply] = opened((await keeper.obey([floor.reserve().of({product: 3})])).messages)
+    [reply] = opened((await keeper.obey([floor.reserve().of({product: 3})])).messages)
 
     assert isinstance(reply, InventoryReserved)
     await floor.audit_books()
