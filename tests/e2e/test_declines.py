@@ -18,6 +18,7 @@ def _payment(chance: random.Random) -> tuple[str, str]:
     return "wallet", GOOD_TOKENS["wallet"]
 
 
+@pytest.mark.timeout(300)
 async def test_thirty_percent_of_a_thousand_payments_fail(rig: Rig) -> None:
     await clean_audit()
     before = await rig.available()
