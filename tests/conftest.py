@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -31,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(root).parts[0]
         if kind in _KINDS:
             item.add_marker(getattr(pytest.mark, kind))
+
+
+# tests that get what time others leave take as long as they take
+hypothesis_settings.register_profile("surge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("surge")
 
 
 @pytest.fixture(scope="session")
