@@ -1,13 +1,14 @@
 """HTTP to the use cases of the cart."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from contracts.storefront import Visits
-from kit.auth import CurrentUser
+from kit.auth import CurrentUser, Principal
 from kit.errors import BadRequest, Invalid, Unauthorized, Unavailable, responses
+from kit.short_path import ShortPath, demand_json, plainly_signed_in, route_of
 from oltp.cart.errors import CartFull, NotInCart, ProductNotForSale, ProductUnknown, QuantityLimit
 from oltp.cart.schemas import Cart, CartAdd, CartChange
 from oltp.cart.service import CartService
@@ -75,3 +76,30 @@ async def remove_from_cart(product_id: uuid.UUID, service: ServiceDep) -> Cart:
 async def clear_cart(service: ServiceDep) -> None:
     """Takes everything out."""
     await service.clear()
+
+
+def _plain_show(request: Request, _: bytes) -> tuple[Principal]:
+    return (plainly_signed_in(request),)
+
+
+async def _short_show(request: Request, principal: Principal) -> Response:
+    return _answer(await show_cart(await _service(request, principal)))
+
+
+def _plain_add(request: Request, body: bytes) -> tuple[Principal, CartAdd]:
+    demand_json(request)
+    return plainly_signed_in(request), CartAdd.model_validate_json(body)
+
+
+async def _short_add(request: Request, principal: Principal, body: CartAdd) -> Response:
+    return _answer(await add_to_cart(body, await _service(request, principal)))
+
+
+def _answer(cart: Cart) -> Response:
+    return Response(cart.model_dump_json(), media_type="application/json")
+
+
+SHORT_PATHS: Final = (
+    ShortPath(route_of(router, show_cart), _plain_show, _short_show),
+    ShortPath(route_of(router, add_to_cart), _plain_add, _short_add),
+)

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from kit.app import Lifespan, broker_answers, create_app, redis_answers
 from kit.kafka import EventProducer
 from kit.resources import Resources
+from kit.short_path import ShortPaths
 from kit.tasks import Periodic, Task, running
 from oltp.accounts import endpoints as accounts
 from oltp.accounts.state import lifespan as accounts_lifespan
@@ -65,6 +66,8 @@ SERVICES: Final[Sequence[APIRouter]] = (
     metrics.router,
 )
 """What is asked for most comes first: they are looked through in this order."""
+SHORT_PATHS: Final = (*checkout_endpoints.SHORT_PATHS, *cart.SHORT_PATHS)
+
 LIFESPANS: Final[Sequence[Lifespan]] = (
     accounts_lifespan,
     catalog_lifespan,
@@ -122,7 +125,7 @@ def create(settings: GatewaySettings, *, lifespans: Sequence[Lifespan] = LIFESPA
     for router in SERVICES:
         # one by one: a router that holds them all would have each request look for its route twice as often
         app.include_router(router, dependencies=[Depends(refuse_unknown_query)])
-    app.user_middleware += [Middleware(RateLimits, settings=settings), Middleware(checkout_endpoints.ShortPath)]
+    app.user_middleware += [Middleware(RateLimits, settings=settings), Middleware(ShortPaths, paths=SHORT_PATHS)]
     docs.install(app)
     return app
 

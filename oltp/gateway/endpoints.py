@@ -4,23 +4,11 @@ import re
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.routing import APIRoute
-from pydantic import ValidationError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.storefront import StorefrontKind, Visits
-from kit.auth import CurrentUser, Principal, verify_access_token
-from kit.errors import (
-    AWAY,
-    Invalid,
-    Problem,
-    TooManyRequests,
-    Unauthorized,
-    Unavailable,
-    on_problem,
-    on_unexpected,
-    responses,
-)
+from kit.auth import CurrentUser, Principal
+from kit.errors import Invalid, TooManyRequests, Unauthorized, Unavailable, responses
+from kit.short_path import ShortPath, demand_json, plainly_signed_in, route_of
 from oltp.gateway.errors import (
     AddressUnknown,
     AlreadyBought,
@@ -63,11 +51,15 @@ _HEADERS: Final = {
 }
 
 
-async def _idempotency_key(request: Request) -> str:
+def _key(request: Request) -> str:
     keys = request.headers.getlist("idempotency-key")
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise IdempotencyKeyRequired("Send one Idempotency-Key header of 1 to 255 visible ASCII characters.")
     return keys[0]
+
+
+async def _idempotency_key(request: Request) -> str:
+    return _key(request)
 
 
 async def _place(request: Request, principal: Principal, key: str, body: CheckoutRequest) -> Response:
@@ -94,64 +86,9 @@ async def _place(request: Request, principal: Principal, key: str, body: Checkou
     )
 
 
-class ShortPath:
-    """ASGI middleware: takes a checkout that is plainly right past routing and dependency resolution.
-
-    Those were a fifth of a checkout's profile. Any other request, and every one that is not plainly right, goes the
-    usual way, and gets the usual errors.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST" or scope["query_string"]:
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        body = await request.body()
-        try:
-            plain = await _plain(request, body)
-        except (Problem, ValidationError):
-            await self._app(scope, _again(body, receive), send)
-            return
-        scope["route"] = _ROUTE
-        try:
-            response = await _place(request, *plain)
-        except Problem as problem:
-            response = await on_problem(request, problem)
-        except AWAY as error:
-            response = await on_unexpected(request, error)
-        await response(scope, receive, send)
-
-
-async def _plain(request: Request, body: bytes) -> tuple[Principal, str, CheckoutRequest]:
-    """Who buys, the key, and what the body says.
-
-    Raises:
-        Problem, ValidationError: if any of them is not plainly there.
-    """
-    headers = request.headers
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme != "Bearer" or headers.get("content-type") != "application/json":
-        raise Unauthorized("Not plainly signed in.")
-    principal = verify_access_token(request.state.resources.settings, token)
-    return principal, await _idempotency_key(request), CheckoutRequest.model_validate_json(body)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """What ``receive`` said, for the next reader."""
-    told = False
-
-    async def again() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
+def _plain(request: Request, body: bytes) -> tuple[Principal, str, CheckoutRequest]:
+    demand_json(request)
+    return plainly_signed_in(request), _key(request), CheckoutRequest.model_validate_json(body)
 
 
 router = APIRouter(tags=["checkout"], dependencies=[Depends(refuse_unknown_query)])
@@ -204,7 +141,7 @@ async def checkout(
     return await _place(request, principal, key, body)
 
 
-_ROUTE: Final = next(route for route in router.routes if isinstance(route, APIRoute))
+SHORT_PATHS: Final = (ShortPath(route_of(router, checkout), _plain, _place),)
 
 
 @other_methods_router.api_route(PATH, methods=OTHER_METHODS, include_in_schema=False)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from starlette.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
 from contracts import redis_keys
@@ -16,7 +17,8 @@ from kit.app import create_app
 from kit.auth import Principal, Role, issue_access_token
 from kit.ids import new_id
 from kit.resources import Resources
-from oltp.cart.endpoints import router
+from kit.short_path import ShortPaths
+from oltp.cart.endpoints import SHORT_PATHS, router
 from oltp.cart.state import lifespan
 from tests.sale_board import HandMadeBoard
 from tests.visits import Overheard
@@ -88,10 +90,12 @@ async def corner(resources: Resources) -> AsyncIterator[Corner]:
         await resources.redis.delete(*map(redis_keys.cart, here.users))
 
 
-@pytest.fixture
-async def api(corner: Corner) -> AsyncIterator[httpx.AsyncClient]:
-    """The cart's routes as the gateway serves them."""
+@pytest.fixture(params=["usual way", "short path"])
+async def api(corner: Corner, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    """The cart's routes as the gateway serves them, with their short paths and without."""
     app = create_app(corner.resources.settings, title="Cart", routers=[router])
+    if request.param == "short path":
+        app.user_middleware.append(Middleware(ShortPaths, paths=SHORT_PATHS))
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         state = {"resources": corner.resources, "products": corner.products, "sales": corner.sales, **corner.state}

@@ -324,3 +324,20 @@ async def test_what_becomes_of_a_cart_is_noted(corner: Corner, api: httpx.AsyncC
         ("cart_remove", kettle, 1, 1),
         ("cart_remove", teapot, 3, 0),
     ]
+
+
+async def test_what_is_not_plainly_right_gets_the_same_answer_the_usual_way(corner: Corner, api: httpx.AsyncClient):
+    kettle, ada = corner.product(), corner.customer()
+    corner.sales.put(kettle)
+    spelt = {"Authorization": ada["Authorization"].replace("Bearer", "bearer")}
+    added = await api.post(ADD, json={"product_id": kettle}, headers=ada)
+    shown, shown_too = await api.get("/api/cart", headers=ada), await api.get("/api/cart", headers=spelt)
+    assert added.content == shown.content == shown_too.content
+    assert shown.headers["content-type"] == shown_too.headers["content-type"]
+    kinds = ("application/json", "application/json; charset=utf-8")
+    for body in (b"", b"{", b"{}", b'{"product_id": "x"}', b'{"product_id": "%s", "more": 1}' % kettle.encode()):
+        answers = [await api.post(ADD, content=body, headers={**ada, "Content-Type": kind}) for kind in kinds]
+        first, second = ({**answer.json(), "trace_id": ""} for answer in answers)
+        assert (answers[0].status_code, first) == (422, second)
+    assert (await api.get("/api/cart")).status_code == 401
+    assert (await api.get("/api/cart?page=1", headers=ada)).content == shown.content
