@@ -271,13 +271,16 @@ class Reader:
         group: str,
         subscribe: Sequence[str],
         breath: float,
+        rush: int = _RUSH,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """``breath`` is what follows a batch of ``rush`` messages or more; what follows a smaller one is shorter."""
         self.name = f"consumer:{group}"
         self._settings = settings
         self._group = group
         self._topics = list(subscribe)
         self._breath = breath
+        self._rush = rush
         self.most_records = max(settings.batch_size, int(settings.batch_size * breath / BREATH))
         self._sleep = sleep
         self.ready = False
@@ -310,7 +313,7 @@ class Reader:
 
     async def _breathe(self, consumer: AIOKafkaConsumer, records: int) -> None:
         """Lets the next batch grow: the partitions are paused, since what is fetched meanwhile would stay small."""
-        seconds = self._breath * min(1.0, records / _RUSH)
+        seconds = self._breath * min(1.0, records / self._rush)
         if seconds < _SHORTEST_BREATH:
             return
         paused = consumer.assignment()

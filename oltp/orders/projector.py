@@ -48,6 +48,9 @@ HANDLES: Final = tuple(registry.resolve(name) for name in {*EVENT_OF_STATUS.valu
 BREATH: Final = 3.0
 """In a rush an order takes its four steps within three seconds: gathered, they are one write to its bucket."""
 
+RUSH: Final = 300
+"""Messages that come in a breath where that pays: a hundred a second. A shop that sells less has its history sooner."""
+
 REMEMBERED: Final = 100_000
 
 
@@ -121,7 +124,7 @@ class HistoryConsumer(BookmarkedConsumer):
     def __init__(
         self, settings: Settings, *, projection: Projection, store: HistoryStore, resources: Resources
     ) -> None:
-        super().__init__(settings, group=GROUP, subscribe=[topics.ORDER_EVENTS], breath=BREATH)
+        super().__init__(settings, group=GROUP, subscribe=[topics.ORDER_EVENTS], breath=BREATH, rush=RUSH)
         self._writing = Consumer(
             settings,
             group=GROUP,
