@@ -209,7 +209,7 @@ _KEEPERS: Final = (
         ports={"http": 16},
         probe=Probe.HTTP,
         module="stack.watchdog",
-        after=(CONNECT,),
+        after=(POSTGRES,),
     ),
 )
 

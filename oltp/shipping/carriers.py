@@ -75,7 +75,7 @@ class CarrierNetwork:
     seed: int = 1
     refusal_rate: float = 0.02
     delay_rate: float = 0.05
-    clock_speed: float = 20_000.0
+    clock_speed: float = 43_200.0
     legs: int = 4
 
     def refusal(self, order_id: str, attempt: int) -> str | None:

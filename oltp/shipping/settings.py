@@ -13,7 +13,7 @@ class ShippingSettings(Settings):
     shipping_failure_rate: float = Field(default=0.02, ge=0, le=1, description="Bookings that no carrier takes.")
     shipping_delay_rate: float = Field(default=0.05, ge=0, le=1, description="Parcels that are held up once.")
     shipping_clock_speed: float = Field(
-        default=20_000.0, gt=0, description="Simulated seconds in a second: at 20,000 a day lasts 4.3 s."
+        default=43_200.0, gt=0, description="Simulated seconds in a second: at 43,200 a day lasts 2 s."
     )
     shipping_legs: int = Field(default=4, ge=1, le=20, description="Legs of a parcel's way; one scan ends each.")
     shipping_clock_seconds: float = Field(default=0.25, gt=0, description="How often due parcels are looked for.")

@@ -341,5 +341,5 @@ def test_carriers_answer_the_same_again_and_in_their_shares():
 def test_the_default_clock_shows_a_demo_order_moving_within_seconds():
     for number in range(300):
         quote = CarrierNetwork().quote(str(uuid.UUID(int=number)), EAST, 1, 4000)
-        assert dt.timedelta(seconds=1) < quote.handling < dt.timedelta(seconds=6)
-        assert dt.timedelta(seconds=3) < quote.transit < dt.timedelta(seconds=31)
+        assert dt.timedelta(seconds=0.4) < quote.handling < dt.timedelta(seconds=3)
+        assert dt.timedelta(seconds=1) < quote.transit < dt.timedelta(seconds=15)
