@@ -110,16 +110,26 @@ def ensure(note: Callable[[str], None]) -> Path:
     return place
 
 
-async def attack(program: Path, targets: Path, *, rate: float, seconds: float, began: Callable[[], None]) -> Attack:
+async def attack(
+    program: Path,
+    targets: Path,
+    *,
+    rate: float,
+    seconds: float,
+    began: Callable[[], None] = lambda: None,
+    connections: int = 0,
+) -> Attack:
     """Sends the targets of a file (vegeta's JSON format, one a line) at a constant rate.
 
-    The file needs a target for each request. ``began`` is called when the generator starts.
+    The file needs a target for each request. ``began`` is called when the generator starts. Requests share so many
+    ``connections`` (0: each that finds none free opens one); what they wait for one is part of their latency.
 
     Raises:
         StackError: if the generator fails.
     """
     options = [
         "-lazy", f"-rate={rate * 10:.0f}/10s", f"-workers={_WORKERS}", f"-max-workers={_MOST_WORKERS}",
+        f"-max-connections={connections}",
     ]  # fmt: skip
     return await _attack(program, targets, options, seconds, rate, began)
 
