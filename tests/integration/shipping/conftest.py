@@ -25,7 +25,7 @@ from oltp.shipping.repository import Record, ShippingRepository
 from oltp.shipping.service import CommandService, ParcelClock
 
 NOW = dt.datetime(1990, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-WILLING = CarrierNetwork(refusal_rate=0, delay_rate=0)
+WILLING = CarrierNetwork(refusal_rate=0, delay_rate=0, clock_speed=20_000.0)
 OSLO = Address(
     name="Ada", line1="1 Main St", city="Oslo", postal_code="0150", country="NO", latitude=59.91, longitude=10.75
 )
