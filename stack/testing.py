@@ -63,7 +63,7 @@ KINDS: Final = (
 )
 """``chaos`` makes its own stack."""
 
-SIDE_BY_SIDE: Final = (("e2e",), ("integration", "chaos"))
+SIDE_BY_SIDE: Final = (("integration",), ("e2e", "chaos"))
 """Lanes of the whole run: together they leave two cores little rest, alone each of them leaves half."""
 
 IN_IDLE_TIME: Final = ("unit",)

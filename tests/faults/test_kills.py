@@ -9,7 +9,7 @@ from stack import instance as instances
 from tests.rig import Rig, clean_audit
 
 RATE = 20.0
-BEFORE, AFTER = 2.0, 4.0
+BEFORE, AFTER = 1.0, 4.0
 """Seconds of load before and after the kill."""
 
 WITHIN = 30.0
