@@ -5,12 +5,13 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from stack import jars, tools
+from stack import jars, start_redis, tools
 from stack.definitions import (
     CONNECT,
     DOCSTORE,
@@ -277,7 +278,8 @@ def command(instance: Instance, server: str) -> list[str]:
             postgres = str(tools.need(tools.postgres_bin(), "PostgreSQL") / "postgres")
             return [postgres, "-D", str(postgres_place(instance) / server)]
         case "redis":
-            return [str(tools.need(tools.redis_server(), "Redis")), str(instance.conf / "redis.conf")]
+            redis = str(tools.need(tools.redis_server(), "Redis"))
+            return [sys.executable, "-SE", start_redis.__file__, redis, str(instance.conf / "redis.conf")]
         case "kafka":
             return [java(), options, "kafka.Kafka", str(instance.conf / "kafka.properties")]
         case "connect" | "sink":
