@@ -72,7 +72,14 @@ async def snapshot(settings: AuditSettings, connections: int = CONNECTIONS) -> A
 async def _connect(settings: AuditSettings, stack: contextlib.AsyncExitStack) -> asyncpg.Connection:
     url = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
     connection = await asyncpg.connect(
-        url, timeout=5, server_settings={"application_name": f"{settings.instance}.audit", "jit": "off"}
+        url,
+        timeout=5,
+        server_settings={
+            "application_name": f"{settings.instance}.audit",
+            "jit": "off",
+            # the log of a day's orders is read meanwhile: longer than a service may leave a transaction idle
+            "idle_in_transaction_session_timeout": "15min",
+        },
     )
     stack.push_async_callback(connection.close)
     return connection
