@@ -110,14 +110,16 @@ def flash_sale(
     async def run(bench: Bench) -> tuple[Figures, Load]:
         return await sell(bench, rate, customers, units, audited=audit)
 
-    runs = [asyncio.run(_run(run, png if number == repeat - 1 else None)) for number in range(repeat)]
-    for number, figures in enumerate(runs, 1):
+    runs: list[Figures] = []
+    for number in range(1, repeat + 1):
+        figures = asyncio.run(_run(run, png if number == repeat else None))
+        runs.append(figures)
         if number == repeat:
             console.print(render(figures))
         else:
             console.print(f"{number}: {figures.units_sold} of {figures.units_offered} sold, {verdict(figures)}")
-    documents = [figures.document() for figures in runs]
-    _write(json, documents[0] if repeat == 1 else documents)
+        documents = [figures.document() for figures in runs]
+        _write(json, documents[0] if repeat == 1 else documents)
     raise typer.Exit(0 if all(figures.passed for figures in runs) else 1)
 
 
