@@ -65,9 +65,9 @@ def damaged(folder: Path, checker: str) -> bool:
 
 
 def _folder(configuration: Path) -> Path:
-    """Where the append-only file lies: Redis' default name in the configured directory."""
-    [place] = re.findall(r'^dir "(.*)"$', configuration.read_text(), re.MULTILINE)
-    return Path(place) / "appendonlydir"
+    """Where the append-only file lies: Redis' default name, in the configured directory or else in the working one."""
+    configured = re.search(r'^dir "(.*)"$', configuration.read_text(), re.MULTILINE)
+    return Path(configured[1] if configured else ".") / "appendonlydir"
 
 
 def main(server: str, configuration: str) -> None:
