@@ -136,15 +136,12 @@ class SharedRedis:
             redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: if Redis is away; it may have run.
             redis.exceptions.ResponseError: if it failed.
         """
-        connection = self._connection
-        if connection is None or connection.lost:
-            connection = await self._connected()
         try:
-            return await connection.send("EVALSHA", script.digest, len(keys), *keys, *args)
+            return await self.call("EVALSHA", script.digest, len(keys), *keys, *args)
         except ResponseError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
-        return await connection.send("EVAL", script.text, len(keys), *keys, *args)
+        return await self.call("EVAL", script.text, len(keys), *keys, *args)
 
     async def call(self, *command: str | bytes | int) -> Any:
         """A command's reply.
