@@ -107,7 +107,7 @@ USAGE: Final = """\
 surge dbt ARGUMENTS...   dbt itself, on the warehouse of this instance
 
   surge dbt build                   models, snapshots, views and their tests; what fails stops what depends on it
-  surge dbt build --full-refresh    everything anew: after a backfill or a resync
+  surge dbt build --full-refresh    everything anew, as the first run after a backfill or a resync does
   surge dbt build -s +fct_orders    one model and what it is made of
   surge dbt compare                 are the incremental models what a full build makes of raw? exits with 1 if not
   surge dbt docs                    write the documentation's site

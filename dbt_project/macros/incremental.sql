@@ -13,8 +13,8 @@
   The moment after which rows of raw are new to this fact, as a literal.
 
   A backfill gives millions of rows one moment. The overlap ends at such a moment, or the next run would take them all
-  again; so a backfill or a resync, whose rows do not come in the order of their moments, is followed by
-  `dbt build --full-refresh`. Found by going back on the fact's index in strides as long as a snapshot at least: one that
+  again; a backfill or a resync, whose rows do not come in the order of their moments, is followed by a full build (see
+  copies.sql). Found by going back on the fact's index in strides as long as a snapshot at least: one that
   ends at the moment where it began has found a snapshot's.
 #}
 {% macro taken_until(relation=none, overlap=none) %}
@@ -73,7 +73,7 @@
     {%- if consumer is none or flags.FULL_REFRESH or not execute -%}{{ return(none) }}{%- endif -%}
     {%- set schema, name = consumer.split('.') -%}
     {%- set relation = adapter.get_relation(target.database, generate_schema_name(schema, none), name) -%}
-    {%- if relation is none -%}{{ return(none) }}{%- endif -%}
+    {%- if relation is none or copied_anew('model.surge.' ~ name) -%}{{ return(none) }}{%- endif -%}
     {{ return('_emitted_at > ' ~ taken_until(relation)) }}
 {% endmacro %}
 

@@ -21,7 +21,7 @@ _ROWS = "SELECT n_live_tup AS rows FROM pg_stat_user_tables WHERE schemaname = %
 
 
 class Build(dg.Config):
-    """How dbt builds. ``full_refresh`` makes incremental models anew, as after a backfill of ``raw``.
+    """How dbt builds. ``full_refresh`` makes incremental models anew.
 
     ``variables`` go over those of the project.
     """

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from cdc import catalogue, raw
+from cdc import catalogue, raw, state
 from kit.settings import Settings
 from stack.dbt import PROJECT
 from stack.warehouse import ANALYST, LOADER, TRANSFORMER
@@ -109,10 +109,13 @@ async def warehouse(database: dict[str, Any], shop: Any) -> AsyncIterator[Any]:
     """A superuser's connection to the warehouse, whose raw tables hold the seeded shop."""
     tables = await catalogue.read(shop)
     opened = await asyncpg.connect(**database)
-    await opened.execute(f"CREATE SCHEMA raw; GRANT USAGE ON SCHEMA raw TO {TRANSFORMER}")
+    await opened.execute(f"CREATE SCHEMA raw; CREATE SCHEMA cdc; GRANT USAGE ON SCHEMA raw, cdc TO {TRANSFORMER}")
     await raw.ensure(opened, tables)
-    await opened.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA raw TO {TRANSFORMER}")
+    await state.ensure(opened)
+    await opened.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA raw, cdc TO {TRANSFORMER}")
     await take(shop, opened, tables, "true", "r", COPIED_AT)
+    for table in tables:
+        await state.keep(opened, state.Copy(table.raw, COPIED_AT, snapshot_lsn=1, rows=0, seconds=0))
     yield opened
     await opened.close()
 

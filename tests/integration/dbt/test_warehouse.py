@@ -3,6 +3,7 @@
 The tests follow each other on one warehouse: what the first one builds, the next ones change.
 """
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cdc import catalogue
+from cdc import catalogue, state
 from seed import imports
 from seed.importing import read_lines, read_mapping, understand
 from seed.settings import SeedSettings
@@ -194,6 +195,34 @@ async def test_an_incremental_build_takes_changes_late_rows_and_deletes_as_a_ful
     assert not unequal.success
     await dbt("run-operation", "drop_full", "--args", "{suffix: __full}")
     assert await warehouse.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%\\_\\_full'") == 0
+
+
+async def test_what_was_copied_anew_is_built_anew(warehouse: Any, dbt: Dbt) -> None:
+    lost, changed = await warehouse.fetchrow(
+        """SELECT min(id::text)::uuid, max(id::text)::uuid FROM raw.shipping_shipments WHERE status = 'delivered'"""
+    )
+    copied_at = await warehouse.fetchval("SELECT min(__emitted_at) FROM raw.shipping_shipments")
+    await warehouse.execute("DELETE FROM raw.shipping_shipments WHERE id = $1", lost)
+    await warehouse.execute("UPDATE raw.shipping_shipments SET carrier = 'Another' WHERE id = $1", changed)
+    copies = await state.copies(warehouse)
+    copy = dataclasses.replace(copies["shipping_shipments"], snapshot_at=copied_at, snapshot_lsn=2)
+    await state.keep(warehouse, copy)
+
+    built = await dbt("run", "--select", "config.materialized:incremental")
+
+    assert built.success, failures(built)
+    assert await warehouse.fetchval("SELECT count(*) FROM fulfilment.fct_shipments WHERE shipment_id = $1", lost) == 0
+    carrier = "SELECT carrier FROM fulfilment.fct_shipments WHERE shipment_id = $1"
+    assert await warehouse.fetchval(carrier, changed) == "Another"
+    assert await warehouse.fetchval("SELECT sum(shipments) FROM fulfilment.agg_shipments_daily") == (
+        await warehouse.fetchval("SELECT count(*) FROM raw.shipping_shipments WHERE NOT __deleted")
+    )
+
+    moment = "SELECT min(_built_at) FROM fulfilment.fct_shipments"
+    before = await warehouse.fetchval(moment)
+    again = await dbt("run", "--select", "fct_shipments")
+    assert again.success, failures(again)
+    assert await warehouse.fetchval(moment) == before
 
 
 async def test_a_bad_batch_stops_at_the_boundary_and_flows_once_it_is_mended(warehouse: Any, dbt: Dbt) -> None:
