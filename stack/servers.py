@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from stack import jars, start_redis, tools
+from stack import jars, start_kafka, start_redis, tools
 from stack.definitions import (
     CONNECT,
     DOCSTORE,
@@ -33,6 +33,9 @@ from stack.instance import Instance
 from stack.variables import write_private
 
 _POSTGRES_USER: Final = "postgres"
+
+KAFKA_ROOM_MB: Final = 128
+"""Free megabytes below which Kafka is not started. Going through 200 logs after a kill takes it a few."""
 
 
 def postgres_user() -> str | None:
@@ -281,7 +284,9 @@ def command(instance: Instance, server: str) -> list[str]:
             redis = str(tools.need(tools.redis_server(), "Redis"))
             return [sys.executable, "-SE", start_redis.__file__, redis, str(instance.conf / "redis.conf")]
         case "kafka":
-            return [java(), options, "kafka.Kafka", str(instance.conf / "kafka.properties")]
+            properties = str(instance.conf / "kafka.properties")
+            gate = [sys.executable, "-SE", start_kafka.__file__, str(KAFKA_ROOM_MB), properties]
+            return [*gate, java(), options, "kafka.Kafka", properties]
         case "connect" | "sink":
             main = "org.apache.kafka.connect.cli.ConnectDistributed"
             return [java(), options, main, str(instance.conf / f"{server}.properties")]
