@@ -214,8 +214,8 @@ async def test_what_was_copied_anew_is_built_anew(warehouse: Any, dbt: Dbt) -> N
     assert await warehouse.fetchval("SELECT count(*) FROM fulfilment.fct_shipments WHERE shipment_id = $1", lost) == 0
     carrier = "SELECT carrier FROM fulfilment.fct_shipments WHERE shipment_id = $1"
     assert await warehouse.fetchval(carrier, changed) == "Another"
-    assert await warehouse.fetchval("SELECT sum(shipments) FROM fulfilment.agg_shipments_daily") == (
-        await warehouse.fetchval("SELECT count(*) FROM raw.shipping_shipments WHERE NOT __deleted")
+    assert await warehouse.fetchval("SELECT sum(parcels) FROM fulfilment.agg_shipments_daily") == (
+        await warehouse.fetchval("SELECT count(*) FROM fulfilment.fct_shipments WHERE NOT is_deleted")
     )
 
     moment = "SELECT min(_built_at) FROM fulfilment.fct_shipments"
