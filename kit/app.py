@@ -57,16 +57,17 @@ class Tracing:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        with telemetry.trace(headers.get("x-request-id"), headers.get("traceparent")):
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id, parent = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
+        with telemetry.trace(request_id.decode("latin-1"), parent.decode("latin-1")):
             if scope["type"] == "websocket":
                 await self._app(scope, receive, send)
                 return
             await self._http(scope, receive, send, headers)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         started, status = time.perf_counter(), 500
-        length = headers.get("content-length", "0")
+        length = headers.get(b"content-length", b"0")
         seen = 0
 
         async def answer(message: Message) -> None:
@@ -105,7 +106,7 @@ class Tracing:
             route = getattr(scope.get("route"), "path", "unmatched")
             if status >= 500:
                 telemetry.HTTP_FAILURES.inc()
-            telemetry.HTTP_SECONDS.labels(scope["method"], route, status).observe(time.perf_counter() - started)
+            telemetry.http_seconds(scope["method"], route, status).observe(time.perf_counter() - started)
 
     def _refuse(self, scope: Scope) -> Response:
         document = {

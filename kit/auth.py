@@ -2,12 +2,16 @@
 
 import datetime as dt
 import enum
+import hashlib
+import hmac
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Final, cast
 
 import jwt
+import msgspec
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
@@ -77,7 +81,17 @@ def verify_access_token(settings: Settings, token: str) -> Principal:
 
 @lru_cache(maxsize=8192)
 def _verified(token: str, secret: str, issuer: str, audience: str) -> tuple[Principal, float]:
-    """The principal of a valid token and when it expires. A request may look more than once; the signature stays."""
+    """The principal of a valid token and when it expires. A request may look more than once; the signature stays.
+
+    A token as we make them is looked through here (5 µs); whatever is not plainly right PyJWT judges (50 µs).
+    """
+    ours = _plainly_ours(token, secret)
+    if (
+        ours is not None
+        and (ours.iss, ours.aud, ours.typ) == (issuer, audience, TOKEN_TYPE)
+        and max(ours.nbf, ours.iat) <= time.time() < ours.exp
+    ):
+        return Principal(ours.sub, ours.role), float(ours.exp)
     claims = jwt.decode(
         token,
         secret,
@@ -90,6 +104,36 @@ def _verified(token: str, secret: str, issuer: str, audience: str) -> tuple[Prin
     if claims.get("typ") != TOKEN_TYPE or role not in set(Role):
         raise Unauthorized("This is not an access token; sign in to get one.")
     return Principal(user_id=claims["sub"], role=Role(role)), float(claims["exp"])
+
+
+class _Claims(msgspec.Struct):
+    iss: str
+    aud: str
+    sub: str
+    role: Role
+    typ: str
+    iat: int
+    nbf: int
+    exp: int
+
+
+_HEADER: Final = jwt.encode({}, "0" * 32, algorithm=ALGORITHM).partition(".")[0] + "."
+_claims: Final = msgspec.json.Decoder(_Claims)
+
+
+def _plainly_ours(token: str, secret: str) -> _Claims | None:
+    """The claims of a token with the header that ours have, signed with the secret, of our claims' types."""
+    signed, _, signature = token.rpartition(".")
+    if not signed.startswith(_HEADER):
+        return None
+    payload = signed[len(_HEADER) :]
+    try:
+        mac = hmac.digest(secret.encode(), signed.encode(), hashlib.sha256)
+        if not hmac.compare_digest(urlsafe_b64encode(mac).rstrip(b"="), signature.encode()):
+            return None
+        return _claims.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, msgspec.MsgspecError):
+        return None
 
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT", description="Access token from login.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
+import msgspec
 import sqlalchemy.exc
 import structlog
 from aiokafka.errors import KafkaError
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match
 
 from kit import telemetry
@@ -179,7 +180,7 @@ def _render(
         "trace_id": telemetry.trace_id(),
         **extra,
     }
-    return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
+    return Response(msgspec.json.encode(document), status, headers=dict(headers), media_type=MEDIA_TYPE)
 
 
 def _field_path(location: Sequence[Any]) -> str:

@@ -25,12 +25,13 @@ class ShortPath:
     """A route's short path.
 
     ``plain`` gets the request and its body (empty for a GET) and says what ``serve`` takes besides the request. For
-    what is not plainly right it raises a Problem or a ValidationError, and nothing has happened.
+    what is not plainly right it raises a Problem or a ValidationError, and nothing has happened. ``serve`` may find
+    that, too, as long as nothing has: it says None.
     """
 
     route: APIRoute
     plain: Callable[[Request, bytes], tuple[Any, ...]]
-    serve: Callable[..., Awaitable[Response]]
+    serve: Callable[..., Awaitable[Response | None]]
 
 
 def route_of(router: APIRouter, endpoint: Callable[..., object]) -> APIRoute:
@@ -71,20 +72,26 @@ class ShortPaths:
             return
         request = Request(scope, receive)
         body = b"" if scope["method"] == _WITHOUT_BODY else await request.body()
+        response = await self._response(path, request, body)
+        if response is not None:
+            await response(scope, receive, send)
+        else:
+            again = receive if scope["method"] == _WITHOUT_BODY else _again(body, receive)
+            await self._app(scope, again, send)
+
+    async def _response(self, path: ShortPath, request: Request, body: bytes) -> Response | None:
+        """The answer; None for a request that is not plainly right."""
         try:
             plain = path.plain(request, body)
         except (Problem, ValidationError):
-            again = receive if scope["method"] == _WITHOUT_BODY else _again(body, receive)
-            await self._app(scope, again, send)
-            return
-        scope["route"] = path.route
+            return None
+        request.scope["route"] = path.route
         try:
-            response = await path.serve(request, *plain)
+            return await path.serve(request, *plain)
         except Problem as problem:
-            response = await on_problem(request, problem)
+            return await on_problem(request, problem)
         except AWAY as error:
-            response = await on_unexpected(request, error)
-        await response(scope, receive, send)
+            return await on_unexpected(request, error)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

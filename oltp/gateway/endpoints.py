@@ -4,8 +4,9 @@ import re
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
 
-from contracts.storefront import StorefrontKind, Visits
+from contracts.storefront import StorefrontKind, Visit, Visits
 from kit.auth import CurrentUser, Principal
 from kit.errors import Invalid, TooManyRequests, Unauthorized, Unavailable, responses
 from kit.short_path import ShortPath, demand_json, plainly_signed_in, route_of
@@ -27,7 +28,7 @@ from oltp.gateway.errors import (
 )
 from oltp.gateway.queries import refuse_unknown_query
 from oltp.gateway.schemas import AcceptedCheckout, CheckoutRequest
-from oltp.gateway.service import Checkout
+from oltp.gateway.service import Arrival, Checkout
 
 PATH: Final = "/api/orders/checkout"
 
@@ -62,10 +63,22 @@ async def _idempotency_key(request: Request) -> str:
     return _key(request)
 
 
-async def _place(request: Request, principal: Principal, key: str, body: CheckoutRequest) -> Response:
-    service = cast(Checkout, request.state.checkout)
-    state = request.state
-    visit = cast(Visits, state.visits).of(request.scope["headers"], user_id=principal.user_id)
+def _visit(request: Request, principal: Principal) -> Visit:
+    return cast(Visits, request.state.visits).of(request.scope["headers"], user_id=principal.user_id)
+
+
+async def _receive(request: Request, principal: Principal, key: str) -> Arrival:
+    """Turns away whom no body could help."""
+    try:
+        return await cast(Checkout, request.state.checkout).receive(principal.user_id, key, request.state.sales)
+    except Exception:
+        _visit(request, principal).note(StorefrontKind.CHECKOUT_START)
+        raise
+
+
+async def _place(request: Request, principal: Principal, key: str, body: CheckoutRequest, arrival: Arrival) -> Response:
+    service, state = cast(Checkout, request.state.checkout), request.state
+    visit = _visit(request, principal)
     visit.note(StorefrontKind.CHECKOUT_START)
     accepted = await service.place(
         principal.user_id,
@@ -75,6 +88,7 @@ async def _place(request: Request, principal: Principal, key: str, body: Checkou
         state.sales,
         state.addresses,
         request.client.host if request.client is not None else "",
+        arrival,
     )
     if accepted.rate is not None:
         visit.note(StorefrontKind.ORDER_PLACED, order_id=accepted.order_id)
@@ -86,9 +100,18 @@ async def _place(request: Request, principal: Principal, key: str, body: Checkou
     )
 
 
-def _plain(request: Request, body: bytes) -> tuple[Principal, str, CheckoutRequest]:
+def _plain(request: Request, body: bytes) -> tuple[Principal, str, bytes]:
     demand_json(request)
-    return plainly_signed_in(request), _key(request), CheckoutRequest.model_validate_json(body)
+    return plainly_signed_in(request), _key(request), body
+
+
+async def _short_place(request: Request, principal: Principal, key: str, body: bytes) -> Response | None:
+    arrival = await _receive(request, principal, key)
+    try:
+        asked = CheckoutRequest.model_validate_json(body)
+    except ValidationError:
+        return None
+    return await _place(request, principal, key, asked, arrival)
 
 
 router = APIRouter(tags=["checkout"], dependencies=[Depends(refuse_unknown_query)])
@@ -138,10 +161,10 @@ async def checkout(
     comes after all have been taken waits for one that is not paid. The same key gets the same answer, however often and
     however late it is sent.
     """
-    return await _place(request, principal, key, body)
+    return await _place(request, principal, key, body, await _receive(request, principal, key))
 
 
-SHORT_PATHS: Final = (ShortPath(route_of(router, checkout), _plain, _place),)
+SHORT_PATHS: Final = (ShortPath(route_of(router, checkout), _plain, _short_place),)
 
 
 @other_methods_router.api_route(PATH, methods=OTHER_METHODS, include_in_schema=False)

@@ -36,6 +36,7 @@ from oltp.gateway.admission import (
     OtherOrder,
     Rate,
     Record,
+    Seen,
     Short,
     describe,
     turned_away,
@@ -76,6 +77,14 @@ class Accepted:
     order_id: str
     body: bytes
     rate: Rate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A checkout that came in: what Redis knows of it, and the flash sale that one of its lines is bought in."""
+
+    seen: Seen
+    sale: SaleCard | None
 
 
 @dataclass(slots=True)
@@ -131,6 +140,24 @@ class Checkout:
         self._clock = clock
         self._unfinished: deque[_Unfinished] = deque(maxlen=10_000)
 
+    async def receive(self, user_id: str, key: str, sales: SaleBoard) -> Arrival:
+        """Looks at a checkout before anybody reads what it says, and turns away who would be, whatever that is.
+
+        Raises:
+            OneSaleAtATime, OverSaleLimit, SoldOut, AlreadyBought: the cart can't be bought because of a flash sale.
+            Overloaded: the saga is too far behind to let more orders wait.
+        """
+        running = self._running(sales)
+        seen = await self._admission.look(user_id, key, running)
+        if seen.record is not None or not seen.remembers:
+            return Arrival(seen, None)
+        self._refuse_overload()
+        sale = _only(sale for sale in running if sale.product_id in seen.cart)
+        if sale is not None:
+            wanted = seen.cart[sale.product_id]
+            _refuse(turned_away(seen.counted[sale.product_id], wanted, sale), sale, wanted)
+        return Arrival(seen, sale)
+
     async def place(
         self,
         user_id: str,
@@ -140,8 +167,9 @@ class Checkout:
         sales: SaleBoard,
         addresses: AddressDirectory,
         client_ip: str = "",
+        arrival: Arrival | None = None,
     ) -> Accepted:
-        """Buys the customer's cart; ``client_ip`` is where the request comes from.
+        """Buys the customer's cart; ``client_ip`` is where the request comes from, ``arrival`` if it was received.
 
         Raises:
             IdempotencyKeyReused: the key came with another body before.
@@ -155,18 +183,13 @@ class Checkout:
         """
         request_hash = domain.request_hash(purchase)
         for _ in range(_ROUNDS):
-            running = self._running(sales)
-            seen = await self._admission.look(user_id, key, running)
+            arrival = arrival or await self.receive(user_id, key, sales)
+            seen, sale, arrival = arrival.seen, arrival.sale, None
             if seen.record is not None:
                 return await self._known(user_id, key, request_hash, seen.record)
             if not seen.remembers:
                 await self._recovered()
                 continue
-            self._refuse_overload()
-            sale = _only(sale for sale in running if sale.product_id in seen.cart)
-            if sale is not None:
-                wanted = seen.cart[sale.product_id]
-                _refuse(turned_away(seen.counted[sale.product_id], wanted, sale), sale, wanted)
             address = await self._address(user_id, purchase, addresses)
             order = await self._order(
                 user_id, key, request_hash, purchase, address, seen.cart, products, sale, client_ip

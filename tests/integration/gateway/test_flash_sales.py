@@ -13,7 +13,7 @@ from kit.resources import Resources
 from oltp.gateway.order_log import partition_of
 from oltp.gateway.sale_keeper import SaleKeeper
 from oltp.sales.gate import Claim, SaleGate, Standing
-from tests.integration.gateway.conftest import Gateway, OrderEvents, Serve, written_by_the_saga
+from tests.integration.gateway.conftest import BODY, Gateway, OrderEvents, Serve, written_by_the_saga
 
 
 class StillLog:
@@ -86,6 +86,27 @@ async def test_a_customer_gets_no_more_than_the_sale_allows(gateway: Gateway) ->
     answer = await shopper.checkout("second")
     assert (answer.status_code, answer.json()["type"], answer.json()["bought"]) == (409, "already-bought", 2)
     assert (await shopper.checkout("first")).status_code == 202
+
+
+async def test_who_is_turned_away_is_whatever_the_request_says(gateway: Gateway) -> None:
+    product_id = gateway.shelf.put()
+    sale = gateway.shelf.sales.put(product_id, units=1, waiting_places=0)
+    winner, late, nonsense = gateway.shopper(), gateway.shopper(), {"payment_method": None}
+    for shopper in (winner, late):
+        await shopper.put_in_cart({product_id: 1})
+    answer = await winner.checkout("first", nonsense)
+    assert (answer.status_code, answer.json()["type"]) == (422, "validation-error")
+    first = await winner.checkout("first")
+    assert first.status_code == 202
+    for body in (BODY, nonsense):
+        answer = await late.checkout(body=body)
+        assert (answer.status_code, answer.json()["type"]) == (409, "sold-out")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["sale_id"] == sale.sale_id
+    assert dt.datetime.fromisoformat(answer.json()["ends_at"]) == sale.ends_at
+    assert (await winner.checkout("first")).content == first.content
+    other = await winner.checkout("first", {**BODY, "payment_method": {"type": "card", "token": "another"}})
+    assert other.json()["type"] == "idempotency-key-reused"
 
 
 async def test_who_ends_without_a_unit_makes_room_until_all_are_paid(gateway: Gateway) -> None:
