@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +69,9 @@ _ROUNDS: Final = 4
 _FIRST_LOOK_SECONDS: Final = 0.01
 _LONGEST_LOOK_SECONDS: Final = 0.1
 _FINISH_SECONDS: Final = 60.0
+SALE_TURNS: Final = 8
+"""How many orders of flash sales are made at a time, first come, first served. A rush lets hundreds through at once,
+each as much work as ten refusals: without turns everybody else's checkout would wait for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,11 @@ class Arrival:
 
     seen: Seen
     sale: SaleCard | None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its key is known to be new."""
+        return self.seen.record is None and self.seen.remembers
 
 
 @dataclass(slots=True)
@@ -139,6 +148,7 @@ class Checkout:
         self._producer = producer
         self._clock = clock
         self._unfinished: deque[_Unfinished] = deque(maxlen=10_000)
+        self._sale_turns = asyncio.Semaphore(SALE_TURNS)
 
     async def receive(self, user_id: str, key: str, sales: SaleBoard) -> Arrival:
         """Looks at a checkout before anybody reads what it says, and turns away who would be, whatever that is.
@@ -184,17 +194,26 @@ class Checkout:
         request_hash = domain.request_hash(purchase)
         for _ in range(_ROUNDS):
             arrival = arrival or await self.receive(user_id, key, sales)
-            seen, sale, arrival = arrival.seen, arrival.sale, None
+            seen, sale = arrival.seen, arrival.sale
             if seen.record is not None:
                 return await self._known(user_id, key, request_hash, seen.record)
             if not seen.remembers:
                 await self._recovered()
+                arrival = None
                 continue
-            address = await self._address(user_id, purchase, addresses)
-            order = await self._order(
-                user_id, key, request_hash, purchase, address, seen.cart, products, sale, client_ip
-            )
-            verdict = await self._admission.claim(order, sale)
+            waits = sale is not None and self._sale_turns.locked()
+            async with self._sale_turns if sale is not None else nullcontext():
+                if waits:
+                    arrival = await self.receive(user_id, key, sales)
+                    if not arrival.is_new or arrival.sale != sale:
+                        continue
+                    seen = arrival.seen
+                address = await self._address(user_id, purchase, addresses)
+                order = await self._order(
+                    user_id, key, request_hash, purchase, address, seen.cart, products, sale, client_ip
+                )
+                verdict = await self._admission.claim(order, sale)
+            arrival = None
             match verdict:
                 case Claimed(rate, ahead, doubt):
                     return await self._produce(_queued(order, ahead), rate, doubt=doubt)

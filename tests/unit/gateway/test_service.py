@@ -13,16 +13,17 @@ from contracts.products import ProductCard
 from kit.clock import FixedClock
 from kit.errors import Unavailable
 from kit.kafka import Placement
-from oltp.gateway.admission import Claimed, Forgotten, Rate, Record, Seen
+from oltp.gateway.admission import Claimed, Counted, Forgotten, Rate, Record, Seen
 from oltp.gateway.app import describing_settings
 from oltp.gateway.domain import Purchase, StoredAddress, request_hash
-from oltp.gateway.errors import AddressUnknown, CheckoutInFlight
-from oltp.gateway.service import Checkout
+from oltp.gateway.errors import AddressUnknown, CheckoutInFlight, SoldOut
+from oltp.gateway.service import SALE_TURNS, Checkout
 from tests.sale_board import HandMadeBoard
 
 ADDRESS = Address(name="Ada", line1="12 Square", city="London", postal_code="SW1Y", country="GB")
 CARD = PaymentMethod(type=PaymentMethodType.CARD, token="tok_visa")
 PURCHASE = Purchase(ADDRESS, CARD)
+NOW = dt.datetime(2026, 11, 27, tzinfo=dt.UTC)
 
 
 class _Shelf:
@@ -75,6 +76,29 @@ class _Admission:
         return self.other
 
 
+class _SaleAdmission(_Admission):
+    """Everybody wants tea, which is in a sale; each claim takes until ``go``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claimed: list[str] = []
+        self.sold_out = False
+        self.go = asyncio.Event()
+        self.all_turns_taken = asyncio.Event()
+
+    async def look(self, user_id: str, key: str, running: Any) -> Seen:
+        cart = "cup" if user_id == "passer-by" else "tea"
+        return Seen(True, None, {cart: 1}, {"tea": Counted(0, 0, 100 if self.sold_out else 0)})
+
+    async def claim(self, order: Any, sale: Any) -> Any:
+        self.claimed.append(order.user_id)
+        if len(self.claimed) == SALE_TURNS:
+            self.all_turns_taken.set()
+        if sale is not None:
+            await self.go.wait()
+        return self.verdict
+
+
 class _Producer:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -103,7 +127,7 @@ class _OrderLog:
 
 def _checkout(admission: _Admission, producer: _Producer | None = None) -> Checkout:
     parts: Any = (admission, _OrderLog(), None, producer or _Producer())
-    return Checkout(describing_settings(), *parts, FixedClock(dt.datetime(2026, 11, 27, tzinfo=dt.UTC)))
+    return Checkout(describing_settings(), *parts, FixedClock(NOW))
 
 
 async def test_an_order_in_the_log_is_accepted_though_redis_is_away_and_finished_later() -> None:
@@ -163,3 +187,40 @@ async def test_an_order_goes_where_the_stored_address_says() -> None:
     for user, address_id in (("user", "elsewhere"), ("somebody else", "home")):
         with pytest.raises(AddressUnknown):
             await place(user, "key", Purchase(StoredAddress(address_id), CARD), _Shelf(), HandMadeBoard(), _Addresses())
+
+
+async def test_the_orders_of_a_sale_take_turns_and_hold_up_nobody_else() -> None:
+    admission, board = _SaleAdmission(), HandMadeBoard()
+    board.put("tea", units=100, starts_at=NOW)
+    place = _checkout(admission).place
+
+    async def buys(user: str) -> object:
+        return await place(user, "key", PURCHASE, _Shelf(), board, _Addresses())
+
+    crowd = [f"customer {number:02}" for number in range(3 * SALE_TURNS)]
+    first, later = crowd[:SALE_TURNS], crowd[SALE_TURNS:]
+    answers = [asyncio.create_task(buys(user)) for user in crowd]
+    await admission.all_turns_taken.wait()
+    await buys("passer-by")
+    assert admission.claimed == [*first, "passer-by"]
+
+    admission.go.set()
+    await asyncio.gather(*answers[: 2 * SALE_TURNS])
+    assert admission.claimed == [*first, "passer-by", *later], "first come, first served"
+    await asyncio.gather(*answers)
+
+
+async def test_who_waited_for_a_turn_hears_that_nothing_is_left() -> None:
+    admission, board = _SaleAdmission(), HandMadeBoard()
+    board.put("tea", units=100, starts_at=NOW)
+    place = _checkout(admission).place
+    answers = [
+        asyncio.create_task(place(f"customer {number}", "key", PURCHASE, _Shelf(), board, _Addresses()))
+        for number in range(SALE_TURNS + 2)
+    ]
+    await admission.all_turns_taken.wait()
+    admission.sold_out = True
+    admission.go.set()
+    told = await asyncio.gather(*answers, return_exceptions=True)
+    assert [type(answer) for answer in told[SALE_TURNS:]] == [SoldOut, SoldOut]
+    assert len(admission.claimed) == SALE_TURNS
