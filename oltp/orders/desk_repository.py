@@ -29,8 +29,9 @@ WINDOW: Final = 5_000
 JOINED_WINDOW: Final = 1_000
 """The same where each entry has to be looked up in the table."""
 MOST_WINDOWS: Final = 10
-NARROW: Final = 5_000
-"""So many orders can be read and sorted for each page."""
+NARROW: Final = 50_000
+"""So many orders can be read from the other index alone and sorted for each page: a day of 20,000 takes 8 ms in memory,
+40–70 ms from disk (ten million orders, 2 cores). A day of more has enough in the first windows."""
 
 _HELD: Final = "o.id, o.created_at, o.total_amount, o.status"
 """What both indexes hold: a walk that reads no more needs no table."""
