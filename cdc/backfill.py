@@ -171,8 +171,7 @@ async def _table(source: Any, target: Any, table: Table, snapshot: Snapshot) -> 
     name = qualified(table.raw)
     async with target.transaction():
         await target.execute("SET LOCAL maintenance_work_mem = '512MB'")
-        # the index of moments too: while a copy fills the table, each of its ranges would ask to be summarised, and a
-        # queue that is full says so in the server's log
+        # both indexes are built once the rows are there: that costs less than to keep them while the rows come
         await target.execute(
             f"TRUNCATE {name}; ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(f'pk_{table.raw}')};"
             f" DROP INDEX IF EXISTS {qualified(raw.emitted_index_name(table.raw))}"

@@ -4,7 +4,7 @@ dbt's tests at the boundary say what a row must be before a mart takes it (a kno
 what no single row shows: types that readers rely on, values that no shop has, references across services, volumes and
 mixtures against the day before. No rule is stated in both.
 
-Scans are bounded. Large tables are looked at by what arrived in the last day (``__emitted_at`` has a block range
+Scans are bounded. Large tables are looked at by what arrived in the last day (``__emitted_at`` has an
 index); small ones whole. Types are read from the catalogue and cost nothing.
 """
 
