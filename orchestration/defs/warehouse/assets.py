@@ -23,17 +23,21 @@ _ROWS = "SELECT n_live_tup AS rows FROM pg_stat_user_tables WHERE schemaname = %
 class Build(dg.Config):
     """How dbt builds. ``full_refresh`` makes incremental models anew.
 
-    ``variables`` go over those of the project.
+    Without ``daily``, tests that read everything are left to the day's run. ``variables`` go over those of the project.
+    Unit tests are the project's own (`surge test`): they say nothing of the data.
     """
 
     full_refresh: bool = False
+    daily: bool = True
     variables: dict[str, str] = Field(default_factory=dict)
 
     def command(self) -> list[str]:
         """The command, without a selection."""
         return [
             "build",
+            *("--exclude-resource-type", "unit_test"),
             *(["--full-refresh"] if self.full_refresh else []),
+            *([] if self.daily else ["--exclude", f"tag:{project.DAILY}"]),
             *(["--vars", json.dumps(self.variables)] if self.variables else []),
         ]
 

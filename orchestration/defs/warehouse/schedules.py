@@ -35,6 +35,7 @@ FAST: Final = (
 RETRIES: Final = {"dagster/max_retries": "2"}
 """Of a run whose process was lost; a step that failed decides for itself (see ``assets``)."""
 
+_NOT_DAILY: Final = {"ops": {"dbt": {"config": {"daily": False}}}}
 _ON = dg.DefaultScheduleStatus.RUNNING
 _BOUNDARY = dg.AssetSelection.checks(raw_boundary)
 _MODELS = dg.AssetSelection.assets(models)
@@ -43,12 +44,14 @@ fast = dg.define_asset_job(
     "fast",
     selection=dg.AssetSelection.assets(*FAST),
     description="Orders and their lines into the facts, and the sums by hour and day.",
+    config=_NOT_DAILY,
     tags={**RETRIES, "dagster/priority": "1"},
 )
 hourly = dg.define_asset_job(
     "hourly",
     selection=(_MODELS - dg.AssetSelection.tag(project.DAILY, "")) | _BOUNDARY,
     description="The boundary, then all marts and views but those of the day.",
+    config=_NOT_DAILY,
     tags=RETRIES,
 )
 daily = dg.define_asset_job(
