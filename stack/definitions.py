@@ -110,7 +110,7 @@ _SERVERS: Final = (
         after=(KAFKA,),
     ),
     # a write costs the stand-in about 1 ms of CPU, as much as everything else an order needs of a service
-    Process(name=DOCSTORE, purpose="order history", ports={"mongo": 6}, probe=Probe.TCP, nice=8),
+    Process(name=DOCSTORE, purpose="order history", ports={"mongo": 6}, probe=Probe.TCP, nice=5),
 )
 
 _SIMULATORS: Final = (
@@ -121,7 +121,7 @@ _SIMULATORS: Final = (
         probe=Probe.HTTP,
         module="stack.simulators.mailsink",
         page="/",
-        nice=13,
+        nice=10,
     ),
     Process(
         name="payment-providers",
@@ -191,7 +191,7 @@ _SERVICES: Final = (
         ports={"http": 14},
         probe=Probe.HTTP,
         module="oltp.notifications",
-        nice=13,
+        nice=10,
         after=(*_NEEDS_STORES, "mailsink"),
         groups=("notifications",),
     ),
@@ -201,7 +201,7 @@ _SERVICES: Final = (
         ports={"http": 15},
         probe=Probe.HTTP,
         module="oltp.orders.projector",
-        nice=8,
+        nice=5,
         after=(*_NEEDS_STORES, DOCSTORE),
         groups=("projector", "live-parcels"),
     ),
@@ -226,7 +226,7 @@ _PLATFORM: Final = (
         probe=Probe.POSTGRES,
         stop_signal="INT",
         stop_seconds=30,
-        nice=8,
+        nice=5,
         part=Part.PLATFORM,
     ),
     Process(
@@ -236,7 +236,7 @@ _PLATFORM: Final = (
         probe=Probe.CONNECT,
         after=(KAFKA, WAREHOUSE),
         groups=("connect-warehouse-tables", "connect-warehouse-events"),
-        nice=8,
+        nice=5,
         part=Part.PLATFORM,
     ),
     # it takes some 8 µs an event; a much lower priority would leave it behind the rush that it is to show
@@ -248,7 +248,7 @@ _PLATFORM: Final = (
         module="oltp.metrics",
         after=(TOPICS, REDIS),
         groups=("live-metrics",),
-        nice=5,
+        nice=2,
         part=Part.PLATFORM,
     ),
     Process(

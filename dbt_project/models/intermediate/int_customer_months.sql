@@ -4,24 +4,23 @@
         incremental_strategy='delete+insert',
         unique_key=['user_id', 'order_month'],
         indexes=[{'columns': ['user_id', 'order_month', 'country'], 'unique': true}],
+        pre_hook="{{ by_bitmap() }}",
         post_hook=["{{ drop_empty('orders') }}", "{{ analyse_when_new() }}"],
     )
 }}
 
-{# A full build goes month by month over the index of days: a month's customers fit into memory, a year's do not. #}
-with
-{% if is_incremental() %}
-touched as (
-    select distinct user_id, date_trunc('month', order_date)::date as order_month
+-- month by month: a month's customers fit into memory, a year's do not
+with touched as (
+    {% if is_incremental() %}
+    select date_trunc('month', order_date)::date as order_month, array_agg(distinct user_id) as users
     from {{ ref('fct_orders') }}
     where _built_at > {{ built_until() }}
-)
-{% else %}
-touched as (
+    group by 1
+    {% else %}
     select generate_series(date_trunc('month', min(order_date)), max(order_date), '1 month')::date as order_month
     from {{ ref('fct_orders') }}
+    {% endif %}
 )
-{% endif %}
 
 select
     months.user_id,
@@ -56,7 +55,7 @@ cross join lateral (
         max(ordered_at) filter (where is_specified_sale) as specified_last_at
     from {{ ref('fct_orders') }}
     {% if is_incremental() %}
-    where user_id = touched.user_id
+    where user_id = any(touched.users)
       and ordered_at >= touched.order_month::timestamp at time zone 'UTC'
       and ordered_at < (touched.order_month + interval '1 month') at time zone 'UTC'
     {% else %}

@@ -27,8 +27,6 @@ from {{ ref('stg_storefront__events') }} as events
 {% if is_incremental() %}
 -- a session that has new events is counted anew, from all its events: it lasts hours, raw keeps a month
 where events._emitted_at > {{ new }} - interval '1 day'
+  and events.session_id in (select session_id from {{ ref('stg_storefront__events') }} where _emitted_at > {{ new }})
 {% endif %}
 group by 1
-{% if is_incremental() %}
-having max(events._emitted_at) > {{ new }}
-{% endif %}

@@ -51,7 +51,7 @@ judged as (
         shared_addresses.client_ip is not null as is_from_shared_address,
         disputes.order_id is not null as is_disputed
     from recent
-    left join {{ ref('dim_customers') }} as customers using (user_id)
+    left join {{ ref('stg_accounts__users') }} as customers using (user_id)
     left join {{ ref('fct_payments') }} as payments
         on payments.order_id = recent.order_id
         and payments.payment_date > current_date - {{ days + 1 }}

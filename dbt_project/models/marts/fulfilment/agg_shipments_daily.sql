@@ -28,6 +28,6 @@ select
     now() as _built_at
 from {{ ref('fct_shipments') }}
 {% if is_incremental() %}
-where booked_date in (select booked_date from {{ ref('fct_shipments') }} where _built_at > {{ built_until() }})
+where {{ in_touched_days('booked_date', [ref('fct_shipments')]) }}
 {% endif %}
 group by 1, 2, 3, 4, 5

@@ -24,6 +24,6 @@ select
     now() as _built_at
 from {{ ref('fct_payments') }}
 {% if is_incremental() %}
-where payment_date in (select payment_date from {{ ref('fct_payments') }} where _built_at > {{ built_until() }})
+where {{ in_touched_days('payment_date', [ref('fct_payments')]) }}
 {% endif %}
 group by 1, 2, 3, 4, 5

@@ -24,6 +24,6 @@ select
     now() as _built_at
 from {{ ref('fct_orders') }}
 {% if is_incremental() %}
-where order_date in (select order_date from {{ ref('fct_orders') }} where _built_at > {{ built_until() }})
+where {{ in_touched_days('order_date', [ref('fct_orders')]) }}
 {% endif %}
 group by 1, 2, 3, 4, 5, 6
