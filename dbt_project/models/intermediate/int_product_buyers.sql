@@ -1,3 +1,7 @@
+{#
+  No nested loops: no index leads from a pair to its lines, and the planner, which takes what is new for a row or two, would
+  read ninety days once for each.
+#}
 {{
     config(
         materialized='incremental',
@@ -8,6 +12,7 @@
             {'columns': ['last_bought_at']},
             {'columns': ['_built_at']},
         ],
+        pre_hook="set local enable_nestloop = off",
         post_hook=["delete from {{ this }} where last_bought_at < current_date - 90", "{{ analyse_when_new() }}"],
     )
 }}
@@ -15,7 +20,6 @@
 -- Who bought what in the last ninety days, counted in whole days, and when last, by what the specification counts as
 -- sold. A product's customers since any moment within them are those whose last purchase is not older: as the window
 -- moves on, nothing has to be counted anew.
--- depends_on: {{ ref('fct_orders') }}
 with
 {% if is_incremental() %}
 -- later purchases than those known, and purchases that were a pair's last and no longer count
@@ -32,23 +36,19 @@ changes as (
 ),
 
 bought as (
-    select
-        product_id,
-        user_id,
-        case
-            when bool_and(is_specified_sale) then max(ordered_at)
-            -- what was bought before, if anything; the way from a customer to a product leads over the orders
-            else coalesce((
-                select max(earlier.ordered_at)
-                from {{ ref('fct_orders') }} as orders
-                inner join {{ ref('fct_order_items') }} as earlier using (order_id)
-                where orders.user_id = changes.user_id
-                  and orders.ordered_at >= current_date - 90
-                  and earlier.product_id = changes.product_id
-                  and earlier.is_specified_sale
-            ), '-infinity')
-        end as last_bought_at
+    select product_id, user_id, max(ordered_at) as last_bought_at
     from changes
+    group by 1, 2
+    having bool_and(is_specified_sale)
+    union all
+    -- where the last purchase no longer counts: the one before, if there was any
+    select product_id, user_id, coalesce(max(lines.ordered_at), '-infinity')
+    from (select distinct product_id, user_id from changes where not is_specified_sale) as pairs
+    left join (
+        select product_id, user_id, ordered_at
+        from {{ ref('fct_order_items') }}
+        where is_specified_sale and order_date >= current_date - 90
+    ) as lines using (product_id, user_id)
     group by 1, 2
 )
 {% else %}
