@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from kit import telemetry
 
 log = structlog.get_logger()
+
+RETRY_SECONDS: Final = 2.0
+"""Seconds until a periodic task whose round failed tries again, if its next round is not sooner."""
 
 
 class Task(Protocol):
@@ -26,7 +29,11 @@ class Task(Protocol):
 
 @dataclass
 class Periodic:
-    """A task that does its work every ``seconds``; a failed round is logged and the next one tries again."""
+    """A task that does its work every ``seconds``.
+
+    A round that fails as something is away is logged and tried again after :data:`RETRY_SECONDS`: what works once an
+    hour would otherwise not be ready for an hour.
+    """
 
     name: str
     work: Callable[[], Awaitable[None]]
@@ -47,7 +54,7 @@ class Periodic:
                     raise
                 self.ready = False
                 log.warning("task.waiting", task=self.name, error=repr(error))
-            await asyncio.sleep(self.seconds)
+            await asyncio.sleep(self.seconds if self.ready else min(self.seconds, RETRY_SECONDS))
 
 
 async def _keep_running(task: Task) -> None:
