@@ -65,11 +65,16 @@ def is_transient(error: BaseException) -> bool:
         return cause is not None and isinstance(cause, TRANSIENT)
     if isinstance(error, aiokafka.errors.KafkaError):
         return not isinstance(error, aiokafka.errors.MessageSizeTooLargeError)
-    if isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(REDIS_CANNOT_WRITE):
+    if isinstance(error, redis.exceptions.ResponseError) and _answer(error).startswith(REDIS_CANNOT_WRITE):
         return True
     if any(kind.__module__.startswith("pymongo.") for kind in type(error).__mro__):
         return _passes_in_mongo(error)
     return isinstance(error, TRANSIENT)
+
+
+def _answer(error: redis.exceptions.ResponseError) -> str:
+    """What Redis answered: of a command in a pipeline, redis-py puts before it which one that was."""
+    return str(error).rpartition("of pipeline caused error: ")[2].lstrip("('\"")
 
 
 def _passes_in_mongo(error: BaseException) -> bool:

@@ -1,10 +1,13 @@
 """Which failures pass by themselves."""
 
+from typing import Any, cast
+
 import asyncpg
 import pytest
 import redis.exceptions
 from pymongo.errors import AutoReconnect, DuplicateKeyError, ExecutionTimeout, OperationFailure, PyMongoError
 from redis._parsers.base import BaseParser
+from redis.asyncio.client import Pipeline
 from sqlalchemy.exc import DBAPIError
 
 from kit.shared_redis import _reply_error
@@ -25,6 +28,15 @@ DISK_FULL = "MISCONF Errors writing to the AOF file: No space left on device"
 def test_a_redis_that_cannot_write_now_is_worth_another_try(answer: str) -> None:
     assert is_transient(BaseParser.parse_error(answer))
     assert is_transient(_reply_error(answer))
+
+
+@pytest.mark.parametrize(("answer", "passes"), [(DISK_FULL, True), ("WRONGTYPE MISCONF is no reason here", False)])
+def test_a_command_of_a_pipeline_is_judged_by_its_own_answer(answer: str, passes: bool) -> None:
+    error = BaseParser.parse_error(answer)
+    Pipeline.annotate_exception(cast(Any, None), error, 1, ("SREM", "MISCONF key", "id"))
+
+    assert str(error).startswith("Command # 1 ")
+    assert is_transient(error) is passes
 
 
 def test_a_command_that_redis_does_not_understand_is_not() -> None:
