@@ -129,7 +129,6 @@ _SIMULATORS: Final = (
         ports={"http": 9},
         probe=Probe.HTTP,
         module="stack.simulators.payment_providers",
-        nice=3,
     ),
 )
 
@@ -153,7 +152,6 @@ _SERVICES: Final = (
         module="sagas",
         after=_NEEDS_STORES,
         groups=("order-saga",),
-        nice=3,
     ),
     Process(
         name="inventory",
@@ -163,7 +161,6 @@ _SERVICES: Final = (
         module="oltp.inventory",
         after=_NEEDS_STORES,
         groups=("inventory", "inventory-observer"),
-        nice=3,
     ),
     Process(
         name="payments",
@@ -173,7 +170,6 @@ _SERVICES: Final = (
         module="oltp.payments",
         after=(*_NEEDS_STORES, "payment-providers"),
         groups=("payments",),
-        nice=3,
     ),
     Process(
         name="shipping",
@@ -183,7 +179,6 @@ _SERVICES: Final = (
         module="oltp.shipping",
         after=_NEEDS_STORES,
         groups=("shipping",),
-        nice=3,
     ),
     Process(
         name="notifications",
