@@ -11,23 +11,18 @@ import re
 import sys
 import time
 from pathlib import Path
+from shutil import disk_usage
 from typing import Final
 
 _LOG_DIRS: Final = re.compile(r"^log\.dirs=(.+)$", re.MULTILINE)
 _PAUSE: Final = 0.5
 
 
-def free(folder: Path) -> int:
-    """Bytes that may be written where a folder lies."""
-    state = os.statvfs(folder)
-    return state.f_bavail * state.f_frsize
-
-
 def main(megabytes: str, properties: str, *command: str) -> None:
     """Waits for room in each of the configured log directories, then becomes the command."""
     [dirs] = _LOG_DIRS.findall(Path(properties).read_text())
     waiting = False
-    while lacking := [name for name in dirs.split(",") if free(Path(name)) < int(megabytes) * 2**20]:
+    while lacking := [name for name in dirs.split(",") if disk_usage(name).free < int(megabytes) * 2**20]:
         if not waiting:
             print(f"Kafka waits for {megabytes} MB of room in {', '.join(lacking)}", flush=True)
             waiting = True

@@ -149,6 +149,8 @@ async def flash_sale(
     await _sold(bench, figures, rush.prefix, product, sale["units_per_customer"], load.began)
     account(figures, attacks[0].shots, load.attack.shots)
     figures.generator_cpu_share = (figures.generator_cpu_share or 0.0) + attacks[0].cpu_seconds / load.seconds
+    sent = len(attacks[0].shots) + len(load.attack.shots)
+    figures.generator_cpu_ms_per_request = (attacks[0].cpu_seconds + load.attack.cpu_seconds) / max(1, sent) * 1000
     figures.judge([*goals(figures, sale), *safe(figures, audited=audited)])
     return figures, load
 

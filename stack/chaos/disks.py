@@ -45,27 +45,22 @@ class Disks:
         place = self._places[server]
         handle = os.open(place / _BALLAST, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            end, piece = 0, _free(place)
+            end, piece = 0, shutil.disk_usage(place).free
             while piece >= _SMALLEST:
                 try:
                     os.posix_fallocate(handle, end, piece)
                     end += piece
-                    piece = _free(place)
+                    piece = shutil.disk_usage(place).free
                 except OSError:
                     piece //= 2
         finally:
             os.close(handle)
-        if (left := _free(place)) > 16 * _SMALLEST:
+        if (left := shutil.disk_usage(place).free) > 16 * _SMALLEST:
             raise StackError(f"{server}'s disk still has {left} bytes")
 
     def empty(self, server: str) -> None:
         """Gives them back."""
         (self._places[server] / _BALLAST).unlink(missing_ok=True)
-
-
-def _free(place: Path) -> int:
-    state = os.statvfs(place)
-    return state.f_bavail * state.f_frsize
 
 
 def _places(instance: Instance) -> dict[str, Path]:

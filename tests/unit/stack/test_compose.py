@@ -23,6 +23,7 @@ from stack.definitions import (
     kafka_settings,
 )
 from stack.instance import ROOT, SHOP_PORT_BASE, Instance
+from stack.servers import KAFKA_ROOM_MB
 
 BASE = SHOP_PORT_BASE
 SERVICES = [process for process in PROCESSES.values() if process.is_service]
@@ -99,6 +100,12 @@ def test_postgres_has_the_native_settings(compose: dict[str, Any], name: str, wa
 
     assert (program, port) == ("postgres", f"--port={BASE + PROCESSES[name].port}")
     assert dict(setting.removeprefix("--").split("=", 1) for setting in settings) == dict(wanted)
+
+
+def test_kafka_waits_for_the_native_room() -> None:
+    script = (ROOT / "stack" / "infra" / "start-java.sh").read_text()
+
+    assert re.findall(r"-ge (\d+)|for (\d+) MB", script) == [(str(KAFKA_ROOM_MB), ""), ("", str(KAFKA_ROOM_MB))]
 
 
 def test_redis_has_the_native_settings(compose: dict[str, Any]) -> None:

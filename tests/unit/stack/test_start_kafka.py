@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_without_room_it_waits_and_says_for_what(properties: Path) -> None:
 def test_it_goes_on_once_there_is_room(properties: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = iter([0, 2**30, 2**30, 2**30])
     became: list[tuple[str, ...]] = []
-    monkeypatch.setattr(start_kafka, "free", lambda _: next(rooms))
+    monkeypatch.setattr(start_kafka, "disk_usage", lambda _: SimpleNamespace(free=next(rooms)))
     monkeypatch.setattr(start_kafka.time, "sleep", lambda _: None)
     monkeypatch.setattr(start_kafka.os, "execvp", lambda _, command: became.append(command))
 
