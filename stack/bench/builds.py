@@ -32,7 +32,7 @@ _HOURLY: Final = ("--exclude", "tag:daily", "--exclude-resource-type", "unit_tes
 
 _PICK: Final = """
     SELECT id FROM orders.orders
-    WHERE created_at >= now() - make_interval(days => $1) AND status IN ('delivered', 'cancelled')
+    WHERE created_at >= now() - make_interval(days => $1)
     ORDER BY hashtextextended(id::text, $2) LIMIT $3
 """
 _TOUCH: Final = "UPDATE orders.orders SET updated_at = now() WHERE id = ANY($1)"
