@@ -31,8 +31,7 @@ def command(instance: Instance, process: Process) -> list[str]:
         program = servers.command(instance, process.name)
         if process.probe is Probe.POSTGRES and (user := servers.postgres_user()):
             wrapper += ["--user", user]
-    if process.nice:
-        wrapper += ["--nice", str(process.nice)]
+    wrapper += ["--priority", process.priority]
     return [*wrapper, "--signal", process.stop_signal, "--", *program]
 
 

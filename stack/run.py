@@ -1,6 +1,7 @@
 """Starts one process so that it can't outlive the supervisor, then becomes it.
 
-``python -I run.py [--user NAME] [--environment FILE] [--set NAME=VALUE]... [--nice N] --signal NAME -- COMMAND...``
+``python -I run.py [--user NAME] [--environment FILE] [--set NAME=VALUE]... [--priority answers|orders|later]
+--signal NAME -- COMMAND...``
 
 Standard library only: it runs before every process, so its start must cost nothing.
 """
@@ -24,6 +25,14 @@ def become(user: str) -> None:
     os.environ.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
 
 
+def give_way(priority: str) -> None:
+    """Takes a priority of :class:`stack.definitions.Priority`; children inherit it."""
+    if priority != "answers":
+        os.nice(19)
+    if priority == "later" and sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main(arguments: list[str]) -> None:
     """Parses, prepares, execs; returns only by raising."""
     parent = os.getppid()
@@ -41,8 +50,8 @@ def main(arguments: list[str]) -> None:
         elif option == "--set":
             name, _, text = value.partition("=")
             os.environ[name] = text
-        elif option == "--nice":
-            os.nice(int(value))
+        elif option == "--priority":
+            give_way(value)
         elif option == "--user":
             become(value)
         elif option == "--signal":

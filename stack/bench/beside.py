@@ -11,7 +11,7 @@ from rich.text import Text
 
 from stack import dbt
 from stack.bench.figures import Figures
-from stack.bench.run import Bench
+from stack.bench.run import Bench, schedules_held_off
 from stack.errors import StackError
 from stack.instance import ROOT
 
@@ -68,9 +68,16 @@ class Beside:
 async def measure(bench: Bench, rate: float, seconds: float) -> Beside:
     """The load alone, then the same while `dbt build --full-refresh` runs, which is broken off afterwards.
 
+    Dagster's own runs are held off meanwhile: runs of dbt must not overlap.
+
     Raises:
         StackError: if the load brings nothing in, or there is no warehouse.
     """
+    with schedules_held_off(bench.instance):
+        return await _measure(bench, rate, seconds)
+
+
+async def _measure(bench: Bench, rate: float, seconds: float) -> Beside:
     command, environment = dbt.invocation(["build", "--full-refresh"], bench.instance)
     alone = await _placed(bench, rate, seconds)
     bench.note("starting a full build")

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from cdc.settings import CdcSettings
 from stack import dbt
+from stack.bench.run import schedules_held_off
 from stack.errors import StackError
 from stack.instance import Instance
-from stack.supervision import Supervisor
 from stack.warehouse import Warehouse
 
 SECONDS_GOAL: Final = 60.0
@@ -127,18 +127,12 @@ class Builds:
 def measure(instance: Instance, changed: int, days: int, note: Note, *, full: bool, equal: bool) -> Builds:
     """Changes orders of the last ``days`` and builds; then in full, and compares, where asked for.
 
-    Dagster's own runs are held off meanwhile: its daemon is stopped, and started again.
+    Dagster's own runs are held off meanwhile.
 
     Raises:
         StackError: if the platform does not run, the changes do not arrive, or a build fails.
     """
-    supervisor = Supervisor(instance)
-    daemon = "dagster-daemon"
-    if not supervisor.alive() or daemon not in supervisor.states():
-        raise StackError("the data platform does not run: `surge up --platform`")
-    ran = bool(supervisor.states()[daemon].pid)
-    supervisor.stop([daemon])
-    try:
+    with schedules_held_off(instance):
         note("first of all what is new anyhow")
         _build(instance)
         note("nothing new: a build all the same")
@@ -154,9 +148,6 @@ def measure(instance: Instance, changed: int, days: int, note: Note, *, full: bo
             found.full = _build(instance, "--full-refresh")
         found.rows = asyncio.run(_rows(instance))
         return found
-    finally:
-        if ran:
-            supervisor.start(daemon)
 
 
 def _build(instance: Instance, *options: str) -> Build:
@@ -179,7 +170,7 @@ async def _change(count: int, days: int, note: Note) -> int:
     async with settings.shop() as shop, settings.warehouse() as warehouse:
         ids = [row["id"] for row in await shop.fetch(_PICK, days, time.time_ns() % 1_000_000, count)]
         if not ids:
-            raise StackError(f"no order of the last {days} days has ended")
+            raise StackError(f"there is no order of the last {days} days")
         began = await shop.fetchval("SELECT now()")
         for start in range(0, len(ids), _CHUNK):
             await shop.execute(_TOUCH, ids[start : start + _CHUNK])

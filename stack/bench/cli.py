@@ -266,9 +266,9 @@ def change_data_capture(
     """From COMMIT in the shop to the row in the warehouse: latency under orders, and the most changes a second."""
     from stack.bench.capture import measure as measure_capture
 
-    running_instance()
+    instance = running_instance()
     with Notes() as note:
-        found = asyncio.run(measure_capture(rate, duration, note, console.print, latency=latency, knee=knee))
+        found = asyncio.run(measure_capture(instance, rate, duration, note, console.print, latency=latency, knee=knee))
     console.print(found.render())
     _write(json, found.document())
     raise typer.Exit(0 if found.passed else 1)

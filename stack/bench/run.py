@@ -5,8 +5,8 @@ import datetime as dt
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from stack.bench.figures import Figures, percentile
 from stack.bench.prepare import Note, Payments, Preparation, Targets, database_url
 from stack.bench.sampler import GROUPS, Counters, Sample, Sampler, counters
 from stack.bench.vegeta import Attack
+from stack.definitions import DAGSTER_DAEMON
 from stack.demo import RushSettings
 from stack.errors import StackError
 from stack.instance import Instance
@@ -373,3 +374,22 @@ async def opened(note: Note) -> AsyncIterator[Bench]:
             yield bench
         except (OSError, asyncpg.PostgresError, SQLAlchemyError, RedisError, KafkaError) as error:
             raise StackError(f"a server of the shop can't be used: {error!r}", "See `surge status`.") from error
+
+
+@contextmanager
+def schedules_held_off(instance: Instance) -> Iterator[None]:
+    """Dagster starts no run meanwhile: its daemon is stopped, and started again.
+
+    Raises:
+        StackError: if the data platform does not run.
+    """
+    supervisor = Supervisor(instance)
+    if not supervisor.alive() or DAGSTER_DAEMON not in supervisor.states():
+        raise StackError("the data platform does not run: `surge up --platform`")
+    ran = bool(supervisor.states()[DAGSTER_DAEMON].pid)
+    supervisor.stop([DAGSTER_DAEMON])
+    try:
+        yield
+    finally:
+        if ran:
+            supervisor.start(DAGSTER_DAEMON)
