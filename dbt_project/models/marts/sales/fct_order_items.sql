@@ -29,7 +29,8 @@ with new_items as (
 candidates as (
     select *, true as is_new from new_items
     union all
-    -- items whose order has changed; raw has no index to find them by
+    -- items whose order has changed in what they say of it; raw has no index to find them by. Most changes of an order
+    -- don't, and to write its items again would have every aggregate of them count again
     select
         known.order_item_id,
         known.order_id,
@@ -40,7 +41,17 @@ candidates as (
         known._emitted_at,
         false
     from {{ this }} as known
-    where known.order_id in (select order_id from {{ ref('fct_orders') }} where _built_at > {{ built_until() }})
+    inner join {{ ref('fct_orders') }} as orders using (order_id)
+    where orders._built_at > {{ built_until() }}
+      and (known.user_id, known.ordered_at, known.is_sale, known.is_specified_sale, known.is_cancelled, known.is_deleted)
+      is distinct from (
+          orders.user_id,
+          orders.ordered_at,
+          orders.is_sale and not known.is_item_deleted,
+          orders.is_specified_sale and not known.is_item_deleted,
+          orders.is_cancelled and not known.is_item_deleted,
+          orders.is_deleted or known.is_item_deleted
+      )
 ),
 
 -- by sorting: the planner takes what is newest for next to nothing and would compare each with each
