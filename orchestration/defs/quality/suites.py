@@ -16,8 +16,8 @@ RECENT: Final = "1 day"
 """How far back the slice of a large table goes."""
 
 MOST: Final = 250_000
-"""Rows that a slice has at most, the last ones. Great Expectations runs the slice as it is to learn its columns, and gets
-every row (1.3 GB of a million, 0.5 GB of these); and after a copy all rows of a table arrived within the last day."""
+"""Rows that a slice has at most, the last ones. Great Expectations runs the slice as it is to learn its columns, and
+gets every row (1.3 GB of a million, 0.5 GB of these); and after a copy all rows of a table arrived within a day."""
 
 FEWEST: Final = 1000
 """Rows of the day before without which its volume and mixture say nothing."""
