@@ -55,7 +55,9 @@ class Boundary:
         self._context = context
         self._context.variables.progress_bars = {"globally": False}
         self._source = self._context.data_sources.add_postgres("warehouse", connection_string=url)
-        self._engine = sa.create_engine(url)
+        self._engine = self._source.get_engine()
+        with self._engine.begin() as connection:
+            connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {_VIEWS}"))
 
     def run(self, suite: Suite) -> Verdict:
         """Runs a suite: the types on the table, the rest on its slice.
@@ -89,7 +91,6 @@ class Boundary:
     def _view(self, name: str, query: str) -> Iterator[None]:
         view = f'{_VIEWS}."{name}"'
         with self._engine.begin() as connection:
-            connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {_VIEWS}"))
             connection.execute(sa.text(f"DROP VIEW IF EXISTS {view}"))
             connection.execute(sa.text(f"CREATE VIEW {view} AS {query}"))
         try:
